@@ -1,0 +1,14 @@
+"""
+Sample agents, and the round they play through a proxy.
+
+The proxy has two upstreams, `openai` and `anthropic`, both of which are a
+`perimeter.simulator.Simulator`; it tells them apart by the paths. `play_round` lets every agent
+talk through it once and checks every answer; `check_metrics` compares what the proxy counted.
+"""
+
+from perimeter.demo.metrics import check_metrics
+from perimeter.demo.play import play_round
+from perimeter.demo.results import RoundResult, Step, Traffic
+
+
+__all__ = ["RoundResult", "Step", "Traffic", "check_metrics", "play_round"]
