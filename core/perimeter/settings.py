@@ -1,0 +1,266 @@
+"""What can be configured: one frozen attrs class per table of the configuration file.
+
+Durations are seconds (a float, integers are accepted), sizes are bytes. ``perimeter.configuration``
+fills these classes; everything else only reads them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import attrs
+
+from perimeter import checks
+from perimeter.options import REQUIRED, Secret, option
+
+
+UpstreamTypeName = Literal["openai", "anthropic", "gemini", "ollama", "raw"]
+
+UPSTREAM_TYPE_NAMES: tuple[str, ...] = get_args(UpstreamTypeName)
+
+PUBLIC_BASE_URLS: Mapping[str, str] = {
+    "openai": "https://api.openai.com",
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+    "ollama": "http://127.0.0.1:11434",
+}
+"""Where a provider listens when nothing else is said; ``raw`` can be anywhere."""
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+def _only_one_worker(_instance: Any, _attribute: Any, value: int) -> None:
+    if value != 1:
+        raise ValueError(f"must be 1: this version runs one worker process, not {value}")
+
+
+@attrs.frozen
+class ServerSettings:
+    """The ``[server]`` table: where the proxy listens, who may use it, and its limits."""
+
+    host: str = option(
+        "127.0.0.1",
+        help="Address to listen on; anything but loopback lets other machines in.",
+        validator=checks.host_name,
+    )
+    port: int = option(
+        4000, help="Port to listen on; 0 takes any free one.", validator=checks.between(0, 65535)
+    )
+    workers: int = option(
+        1, help="Worker processes; this version runs exactly 1.", validator=_only_one_worker
+    )
+    default_upstream: str = option(
+        "",
+        help="Upstream for paths that name no other one; empty means the first [upstreams] table.",
+    )
+    admin_token: Secret = option(
+        Secret(),
+        help="Token asked for on /config and plugin pages; needed to use them from other machines.",
+        validator=checks.header_secret,
+    )
+    tokens: list[Secret] = option(
+        [],
+        help='Tokens clients must present, plain or as "sha256:<hex>"; empty asks for none.',
+        validator=checks.each(checks.client_token),
+    )
+    allowed_hosts: list[str] = option(
+        [],
+        help="Further host names under which /config and plugin pages may be opened.",
+        validator=checks.each(checks.host_name),
+    )
+    response_headers: bool = option(
+        True, help="Add the x-perimeter-* headers (exchange and session id) to responses."
+    )
+    max_body_size: int = option(
+        64 * _MIB,
+        help="Largest request body in bytes that is read whole; larger ones get 413.",
+        validator=checks.at_least(1),
+    )
+    body_budget: int = option(
+        512 * _MIB,
+        help="Bytes of request bodies held at one time over all requests; beyond it 503.",
+        validator=checks.at_least(1),
+    )
+    capture_limit: int = option(
+        8 * _MIB,
+        help="Bytes of each body that plugins get to see; the rest is marked as truncated.",
+        validator=checks.at_least(0),
+    )
+    max_header_size: int = option(
+        64 * _KIB,
+        help="Largest request head in bytes; larger ones get 431.",
+        validator=checks.at_least(_KIB),
+    )
+    max_headers: int = option(
+        100, help="Most headers a request may have; more get 431.", validator=checks.at_least(1)
+    )
+    header_timeout: float = option(
+        30.0,
+        help="Seconds a client has to send a request's head.",
+        validator=checks.duration,
+    )
+    keep_alive: float = option(
+        75.0,
+        help="Seconds an idle client connection is kept open.",
+        validator=checks.duration,
+    )
+    guard_timeout: float = option(
+        2.0,
+        help="Seconds a plugin's guard may take before its failure policy decides.",
+        validator=checks.duration,
+    )
+    drain_delay: float = option(
+        0.0,
+        help="Seconds between the first 503 on /health and the moment no connection is accepted.",
+        validator=checks.duration_or_zero,
+    )
+    shutdown_timeout: float = option(
+        30.0,
+        help="Seconds that requests in flight have to end when the proxy stops.",
+        validator=checks.duration_or_zero,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.body_budget < self.max_body_size:
+            raise ValueError("body_budget must not be smaller than max_body_size")
+
+
+@attrs.frozen
+class LoggingSettings:
+    """The ``[logging]`` table."""
+
+    level: str = option(
+        "INFO",
+        help="Least severe level shown: debug, info, warning, error or critical, in any case.",
+        validator=checks.one_of(*_LEVELS),
+        converter=str.upper,
+    )
+    format: Literal["text", "json"] = option(
+        "text", help='"text" for people, "json" for one JSON object per line.'
+    )
+    file: str = option(
+        "", help="File to write to instead of standard error; its folder must exist."
+    )
+    max_file_size: int = option(
+        10 * _MIB,
+        help="Bytes after which the file is rotated; 0 never rotates.",
+        validator=checks.at_least(0),
+    )
+    backup_count: int = option(
+        5, help="Rotated files that are kept.", validator=checks.between(1, 1000)
+    )
+
+
+@attrs.frozen
+class UpstreamSettings:
+    """One ``[upstreams.<name>]`` table: a provider's address, credentials and patience."""
+
+    type: UpstreamTypeName = option(
+        REQUIRED,
+        help="API spoken there: openai, anthropic, gemini, ollama (compatible servers too) or raw.",
+    )
+    base_url: str = option(
+        REQUIRED,
+        help="Where it is; may be left out for the providers' own public addresses.",
+        validator=checks.http_url,
+    )
+    api_key: Secret = option(
+        Secret(),
+        help="Key to inject; write a reference to a variable rather than the key itself.",
+        validator=checks.header_secret,
+    )
+    api_key_header: str = option(
+        "",
+        help='Header for the key when it is not the provider\'s own, such as "api-key" for Azure.',
+        validator=checks.header_name,
+    )
+    credentials: Literal["", "override", "fallback", "passthrough"] = option(
+        "",
+        help="Whose key counts: 'override' ours, 'fallback' the client's if it sent one, "
+        "'passthrough' only the client's; empty means override if there is an api_key, "
+        "else passthrough.",
+    )
+    prefix: str = option(
+        "",
+        help='Path under which clients reach it, such as "/azure".',
+        validator=checks.path_prefix,
+    )
+    transport: Literal["auto", "httpx"] = option("httpx", help="HTTP client used towards it.")
+    http2: bool = option(False, help="Offer HTTP/2.")
+    verify: bool = option(True, help="Check the server's certificate.")
+    ca_file: str = option(
+        "", help="PEM file of certificate authorities to trust instead of the usual ones."
+    )
+    connect_timeout: float = option(10.0, help="Seconds to connect.", validator=checks.duration)
+    first_byte_timeout: float = option(
+        600.0, help="Seconds until the response begins.", validator=checks.duration
+    )
+    idle_timeout: float = option(
+        300.0, help="Seconds of silence inside a response.", validator=checks.duration
+    )
+    pool_timeout: float = option(
+        10.0, help="Seconds to wait for a free connection.", validator=checks.duration
+    )
+    max_connections: int = option(
+        1000, help="Connections open at one time.", validator=checks.at_least(1)
+    )
+    keepalive_expiry: float = option(
+        4.0,
+        help="Seconds an idle connection is kept; stay below the server's own limit.",
+        validator=checks.duration_or_zero,
+    )
+    max_retries: int = option(
+        2,
+        help="Further attempts when nothing can have happened yet.",
+        validator=checks.between(0, 10),
+    )
+    retry_statuses: list[int] = option(
+        [],
+        help="Response statuses that are tried again too, such as 429 and 529.",
+        validator=checks.each(checks.between(400, 599)),
+    )
+    retry_max_delay: float = option(
+        10.0,
+        help="Longest wait in seconds between attempts, whatever Retry-After asks for.",
+        validator=checks.duration_or_zero,
+    )
+    on_truncation: Literal["cut", "event"] = option(
+        "cut",
+        help="When the upstream dies inside a stream: 'cut' the client off or send an 'event'.",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.ca_file and not self.verify:
+            raise ValueError("ca_file has no meaning with verify = false")
+        if self.credentials == "override" and not self.api_key:
+            raise ValueError('credentials = "override" needs an api_key')
+
+
+@attrs.frozen
+class Settings:
+    """The whole configuration, as it applies after file, environment and command line.
+
+    Attributes:
+        plugins: The raw ``[plugins.<name>]`` tables in call order; the registry turns each into its
+            plugin's class.
+        default_upstream: Name of the upstream for paths that belong to no other; None if there is
+            no upstream.
+        source: The file that was read.
+        lines: Where keys stand in that file, for messages about plugin tables.
+
+    """
+
+    server: ServerSettings = attrs.Factory(ServerSettings)
+    logging: LoggingSettings = attrs.Factory(LoggingSettings)
+    upstreams: dict[str, UpstreamSettings] = attrs.Factory(dict)
+    plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
+    default_upstream: str | None = None
+    source: Path | None = None
+    lines: Mapping[tuple[str | int, ...], int] = attrs.field(factory=dict, repr=False, eq=False)
+
+    def secrets(self) -> list[Secret]:
+        """Give every secret of core's own tables, for masking them wherever they appear."""
+        keys = [upstream.api_key for upstream in self.upstreams.values()]
+        return [self.server.admin_token, *self.server.tokens, *keys]
