@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -167,13 +167,11 @@ async def decide(bound: Bound, exchange: Exchange) -> Any:
     started = perf_counter()
     try:
         result = bound.call(exchange)
-        if bound.is_async:
-            async with asyncio.timeout(bound.timeout):
-                result = await result
+        # Also an ordinary function may return something to await.
+        if bound.is_async or (result is not None and inspect.isawaitable(result)):
+            result = await _in_time(bound, result)
         return _checked(bound, result)
     except (Exception, SystemExit) as error:
-        if isinstance(error, TimeoutError):
-            error = TimeoutError(f"it took longer than {bound.timeout:g} s")
         bound.failed(error)
         if bound.fail_closed:
             message = f"the guard {bound.plugin} failed, and nothing passes without it"
@@ -182,6 +180,17 @@ async def decide(bound: Bound, exchange: Exchange) -> Any:
     finally:
         bound.seconds += perf_counter() - started
         bound.calls += 1
+
+
+async def _in_time(bound: Bound, waiting: Awaitable[Any]) -> Any:
+    budget = asyncio.timeout(bound.timeout)
+    try:
+        async with budget:
+            return await waiting
+    except TimeoutError:
+        if not budget.expired():  # it is the guard's own
+            raise
+        raise TimeoutError(f"it took longer than {bound.timeout:g} s") from None
 
 
 def report(bound: Bound, error: BaseException) -> None:
