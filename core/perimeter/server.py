@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,6 +56,17 @@ class RequestConnection:
         """Do not insist on the announced length: HTTP forbids this response a body."""
         if self.cycle is not None:
             self.cycle.expected_content_length = 0
+
+    def unframed(self) -> None:
+        """End the response with the connection, for which uvicorn has no way of its own."""
+        if self.cycle is not None:
+            self.cycle.chunked_encoding = False
+            self.cycle.expected_content_length = sys.maxsize
+
+    def last(self, size: int) -> None:
+        """Let an unframed response end after so many more bytes."""
+        if self.cycle is not None:
+            self.cycle.expected_content_length = size
 
     def cut(self) -> None:
         """Break the connection, once what was written has gone out."""
@@ -210,7 +222,7 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=int(settings.keep_alive),
+            timeout_keep_alive=max(1, round(settings.keep_alive)),
         )
         super().__init__(config)
         self._application = application

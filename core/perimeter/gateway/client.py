@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from perimeter.gateway.headers import content_length
+
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -27,6 +29,12 @@ class Connection(Protocol):
     def bodiless(self) -> None:
         """The response's head announces a body that HTTP forbids to send (304 with a length)."""
 
+    def unframed(self) -> None:
+        """The response ends with the connection: an HTTP/1.0 client knows no chunks."""
+
+    def last(self, size: int) -> None:
+        """An unframed response ends after so many more bytes."""
+
     def cut(self) -> None:
         """Break the connection, so that the client sees that the response is not complete."""
 
@@ -39,7 +47,16 @@ class Client:
     disconnect message.
     """
 
-    __slots__ = ("_connection", "_receive", "_watcher", "finished", "head_sent", "send")
+    __slots__ = (
+        "_connection",
+        "_old",
+        "_receive",
+        "_unframed",
+        "_watcher",
+        "finished",
+        "head_sent",
+        "send",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.send = send
@@ -49,6 +66,8 @@ class Client:
         self._watcher: asyncio.Task[None] | None = None
         extensions = scope.get("extensions")
         self._connection: Connection | None = extensions and extensions.get(EXTENSION)
+        self._unframed: Connection | None = None
+        self._old = scope.get("http_version") == "1.0"
 
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call `on_gone` once if the client leaves. The request's body must have been read."""
@@ -68,6 +87,9 @@ class Client:
     ) -> None:
         """Send the response's head."""
         self.head_sent = True
+        if self._old and self._connection is not None and content_length(headers) is None:
+            self._unframed = self._connection
+            self._unframed.unframed()
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         if bodiless and self._connection is not None:
             self._connection.bodiless()
@@ -75,6 +97,8 @@ class Client:
     async def finish(self, data: bytes = b"") -> None:
         """Send the last of the body."""
         self.finished = True
+        if self._unframed is not None:
+            self._unframed.last(len(data))
         await self.send({"type": "http.response.body", "body": data, "more_body": False})
 
     def cut(self) -> None:

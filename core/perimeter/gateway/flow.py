@@ -114,7 +114,7 @@ class Flow:
             self.outcome = Outcome.PROXY_ERROR
             raise
         except Exception as defect:
-            log.exception("exchange %s failed inside the proxy", self.exchange.id)
+            log.exception("the proxy failed", extra={"exchange": self.exchange.id})
             error = ProxyError(f"the proxy failed: {type(defect).__name__}")
             await self._fail(error)
         finally:
@@ -418,7 +418,7 @@ class Flow:
         try:
             await self.deliver(answer)
         except Exception:
-            log.exception("exchange %s: the error could not be sent", self.exchange.id)
+            log.exception("an error could not be sent", extra={"exchange": self.exchange.id})
             self.client.cut()
 
     async def _end_stream(self, reason: str, *, filter_reason: str) -> None:
@@ -443,6 +443,12 @@ class Flow:
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self, self._reserved)
+        if error is not None:
+            where = {"exchange": exchange.id}
+            request = exchange.original
+            log.info(
+                "%s %s: %s: %s", request.method, request.path, exchange.outcome, error, extra=where
+            )
         if error is None:
             if hooks.on_response:
                 notify(hooks.on_response, exchange)

@@ -100,7 +100,7 @@ class Router:
         if dialect is not RAW:
             return dialect.upstream_type
         for name, kind in UPSTREAM_TYPES.items():
-            if kind.owns is not None and kind.owns.search(path):
+            if kind.owns.search(path):
                 return name
         return ""
 

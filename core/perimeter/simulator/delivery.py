@@ -18,7 +18,7 @@ from perimeter.simulator.wire import Reply, Send, Sleep
 _PROCESSING_FAILED = "The server had an error while processing your request."
 
 
-class Cut(Exception):  # noqa: N818 - a fault that was asked for, not an error
+class Cut(Exception):
     """The connection is to be cut here."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 
-class Refusal(Exception):  # noqa: N818 - an answer that travels as an exception
+class Refusal(Exception):
     """
     A request that is answered with an error.
 

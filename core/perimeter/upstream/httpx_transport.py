@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 
 from perimeter.errors import (
@@ -100,7 +101,8 @@ class HttpxCall:
     One request on its way, driven by a task of its own.
 
     The task makes `abort` possible at any moment: cancelling it makes httpcore close the
-    connection, while the request's own task is only told so.
+    connection, while the request's own task is only told so. It is cancelled by a scope of anyio's,
+    because httpcore shields its own cleaning up from those, and not from `Task.cancel`.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
@@ -115,6 +117,7 @@ class HttpxCall:
         self._writer: asyncio.Future[None] | None = None
         self._connected_anew = False
         self._task: asyncio.Task[None] | None = None
+        self._scope = anyio.CancelScope()
 
     def begin(self, request: httpx.Request) -> None:
         """Start the task that carries the request."""
@@ -153,8 +156,7 @@ class HttpxCall:
             return
         self._finish(error)
         self._chunks.clear()
-        if self._task is not None:
-            self._task.cancel()
+        self._scope.cancel()
 
     async def close(self) -> None:
         """Let go of the connection and wait until that is done."""
@@ -167,22 +169,27 @@ class HttpxCall:
     async def _drive(self, request: httpx.Request) -> None:
         started = time.monotonic()
         try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                self._head = _head_of(response)
-                _wake(self._reader)
-                await self._receive(response)
-            finally:
-                await response.aclose()
+            with self._scope:
+                await self._exchange(request)
             self._finish(None)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the event loop itself is ending
             self._finish(UpstreamClosed("closed by the proxy"))
+            raise
         except ExchangeError as error:  # from the client's side of a streamed upload
             self._finish(error)
         except Exception as error:  # every error of the client library becomes one of ours
             quick = time.monotonic() - started < SAFE_REUSE_SECONDS
             unanswered = self._head is None and quick and not self._connected_anew
             self._finish(translate(error, retry_safe=unanswered))
+
+    async def _exchange(self, request: httpx.Request) -> None:
+        response = await self._transport.handle_async_request(request)
+        try:
+            self._head = _head_of(response)
+            _wake(self._reader)
+            await self._receive(response)
+        finally:
+            await response.aclose()
 
     async def _receive(self, response: httpx.Response) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the types

@@ -243,3 +243,17 @@ def upstream_answer(raw: bytes):
         await writer.drain()
 
     return handler
+
+
+async def test_http_1_0_clients(start, upstream):
+    """A client that knows no chunks gets the bytes as they are, ended by the connection."""
+    upstream.handler = upstream_answer(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+    )
+    proxy = await start()
+
+    _, headers, body = split(await proxy.request(b"GET /x HTTP/1.0\r\nhost: p\r\n\r\n"))
+
+    assert body == b"data: 1\n\ndata: 2\n\n"
+    assert "transfer-encoding: chunked" not in headers

@@ -1,0 +1,139 @@
+"""Everything one worker runs, put together: plugins, upstreams, the data path and the admin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import attrs
+from litestar import Litestar, asgi
+
+from perimeter import admin, registry
+from perimeter.configuration import Overrides, load
+from perimeter.gateway.client import Receive, Scope, Send
+from perimeter.gateway.gateway import Gateway
+from perimeter.gateway.routing import Router
+from perimeter.gateway.upstream import Upstream
+from perimeter.metrics import Metrics
+from perimeter.registry import Registry
+from perimeter.settings import Settings, UpstreamSettings
+from perimeter.upstream import Transport
+from perimeter.upstream.httpx_transport import HttpxTransport
+
+
+TransportFactory = Callable[[UpstreamSettings], Transport]
+
+
+@attrs.define(eq=False)
+class Application:
+    """
+    One worker's application.
+
+    Attributes:
+        settings: The effective configuration.
+        registry: The plugins.
+        metrics: What is counted.
+        upstreams: By name, in the order of the configuration.
+        gateway: The data path.
+        started_at: Monotonic time at which it was built.
+        draining: Whether it is stopping; `/health` says so.
+        asgi: The ASGI application, admin included.
+    """
+
+    settings: Settings
+    registry: Registry
+    metrics: Metrics
+    upstreams: Mapping[str, Upstream]
+    gateway: Gateway
+    started_at: float = attrs.field(factory=time.monotonic)
+    draining: bool = False
+    asgi: Litestar = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        @asgi("/", is_mount=True, copy_scope=False)
+        async def data_path(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.gateway(scope, receive, send)
+
+        self.asgi = Litestar(
+            [data_path, *admin.handlers(self), *admin.plugin_routers(self)],
+            openapi_config=None,
+            logging_config=None,
+            lifespan=[self._lifespan],
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Run all of a proxy's life in a foreign server; our own one starts without it."""
+        close = await self.registry.supervise()
+        await self.startup()
+        try:
+            yield
+        finally:
+            await self.shutdown()
+            await close()
+
+    async def startup(self) -> None:
+        """
+        Start the plugins.
+
+        Raises:
+            PluginError: One of them can't start; those that had started are shut down again.
+        """
+        await self.registry.startup()
+
+    async def shutdown(self) -> None:
+        """Stop the plugins, then close every connection."""
+        await self.registry.shutdown()
+        for upstream in self.upstreams.values():
+            await upstream.transport.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    plugins: Mapping[str, type] | None = None,
+    transport: TransportFactory = HttpxTransport,
+) -> Application:
+    """
+    Put an application together. Nothing is opened yet.
+
+    Args:
+        settings: The effective configuration, with at least one upstream.
+        plugins: Further plugin classes by name, beside the installed ones, for tests and embedding.
+        transport: Makes the connections to an upstream.
+
+    Raises:
+        ConfigError: A plugin is missing, or its table is wrong.
+        PluginError: A plugin can't be loaded.
+    """
+    metrics = Metrics()
+    loaded = registry.load(settings, metrics=metrics, extra=plugins or {})
+    upstreams = {
+        name: Upstream.build(name, table, transport(table))
+        for name, table in settings.upstreams.items()
+    }
+    default = settings.default_upstream or next(iter(upstreams))
+    router = Router(upstreams, default, loaded.dialects)
+    gateway = Gateway(settings.server, router, loaded.hooks, metrics)
+    metrics.bind(
+        in_flight=lambda: gateway.in_flight,
+        connections=lambda: {
+            name: upstream.transport.connections for name, upstream in upstreams.items()
+        },
+    )
+    return Application(settings, loaded, metrics, upstreams, gateway)
+
+
+def create_app() -> Litestar:
+    """
+    Return the ASGI application, configured by `PERIMETER_CONFIG` or `LLM_*`.
+
+    For `uvicorn --factory perimeter:create_app`; `perimeter run` starts it with stricter limits.
+
+    Raises:
+        ConfigError: The configuration can't be used.
+        PluginError: A plugin can't be loaded.
+    """
+    return build(load(None, environ=os.environ, overrides=Overrides())).asgi

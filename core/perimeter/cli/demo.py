@@ -1,0 +1,188 @@
+"""`perimeter demo`: provider, proxy and agents on one machine, without a key or a network."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from perimeter.cli.reporting import reported
+
+
+if TYPE_CHECKING:
+    from perimeter.application import Application
+    from perimeter.demo import RoundResult, Step
+    from perimeter.server import Server
+    from perimeter.settings import Settings
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End after one round; exit 0 only if all was right.")
+@click.option("--port", metavar="N", type=int, help="Port of the proxy [PERIMETER_PORT; 4000].")
+@click.option(
+    "--config", metavar="FILE", type=FILE, help="Configuration file; its upstreams are not used."
+)
+def demo(once: bool, port: int | None, config: Path | None) -> None:
+    """Show everything at work, without a key or a network.
+
+    Starts a simulated provider and the proxy in front of it with all installed plugins, lets a few
+    sample agents talk through it, prints what happens, and runs until Ctrl-C.
+    """
+    with reported():
+        raise SystemExit(_demo(config, port, once=once))
+
+
+def _demo(config: Path | None, port: int | None, *, once: bool) -> int:
+    # Imported here because help must be fast.
+    from perimeter import application, logs, supervisor  # noqa: PLC0415
+    from perimeter.simulator import Simulator  # noqa: PLC0415
+    from perimeter.testing import serve  # noqa: PLC0415
+
+    with serve(Simulator()) as provider:
+        settings = _settings(config, port, provider)
+        logs.configure(settings.logging, settings.secrets())
+        listener = supervisor.listen(settings)
+        click.echo(f"The simulated provider listens on {provider}")
+        with listener, asyncio.Runner() as runner:
+            host, bound = listener.getsockname()[:2]
+            show = Show(application.build(settings), _url(host, bound), once=once)
+            return runner.run(show.run(listener))
+
+
+def _settings(config: Path | None, port: int | None, provider: str) -> "Settings":
+    """Load the configuration, and put the simulated provider in place of all upstreams."""
+    from perimeter.configuration import Overrides, load, load_without_file  # noqa: PLC0415
+    from perimeter.discovery import installed  # noqa: PLC0415
+    from perimeter.settings import UpstreamSettings  # noqa: PLC0415
+
+    # Real keys and addresses stay out of a demonstration.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LLM_")}
+    if config is not None:
+        settings = load(
+            config, environ=environ, overrides=Overrides(port=port), require_upstream=False
+        )
+    else:
+        usable = tuple(name for name, each in installed().items() if each.runs_without_options)
+        overrides = Overrides(port=port, plugins=usable)
+        settings = load_without_file(environ=environ, overrides=overrides)
+    upstreams = {
+        "openai": UpstreamSettings(type="openai", base_url=provider),
+        "anthropic": UpstreamSettings(type="anthropic", base_url=provider),
+    }
+    return attrs.evolve(settings, upstreams=upstreams, default_upstream="openai")
+
+
+def _url(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+@attrs.define(eq=False)
+class Show:
+    """One demonstration.
+
+    Attributes:
+        application: The proxy.
+        url: Where it can be reached from this machine.
+        once: Whether to end after one round.
+
+    """
+
+    application: "Application"
+    url: str
+    once: bool
+    _server: "asyncio.Future[Server]" = attrs.field(init=False)
+
+    async def run(self, listener: Any) -> int:
+        """Serve, play a round, and serve on until told to stop; give the exit code."""
+        from perimeter import supervisor  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+        self._server = loop.create_future()
+        serving = loop.create_task(
+            supervisor.serve(
+                self.application, listener, announce=click.echo, started=self._server.set_result
+            )
+        )
+        playing = loop.create_task(self._play())
+        await asyncio.wait({serving, playing}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():  # it could not start, or was told to stop during the round
+            playing.cancel()
+        elif self.once or playing.exception():
+            self._server.result().stop()
+        await serving
+        return await _exit_code(playing)
+
+    async def _play(self) -> bool:
+        """Play a round and tell what came of it."""
+        from perimeter.demo import check_metrics, play_round  # noqa: PLC0415
+
+        await self._server
+        click.echo("\nSample agents talk through the proxy:")
+        result = await play_round(self.url, report=tell(click.echo))
+        failures = [*result.failures, *await check_metrics(self.url, result.expected)]
+        _conclude(result, failures)
+        if not self.once:
+            self._invite()
+        return not failures
+
+    def _invite(self) -> None:
+        click.echo("\nOpen:")
+        for path, what in PAGES.items():
+            click.echo(f"  {self.url}{path:<9} {what}")
+        for place in self.application.registry.places():
+            click.echo(f"  {place}")
+        click.echo("Ctrl-C ends the demonstration.")
+
+
+PAGES: Mapping[str, str] = {
+    "/health": "whether the proxy is well",
+    "/metrics": "what it counted, for Prometheus",
+    "/config": "the configuration that applies, and the plugins",
+}
+
+
+async def _exit_code(playing: "asyncio.Task[bool]") -> int:
+    try:
+        return 0 if await playing else 1
+    except asyncio.CancelledError:
+        return 1
+
+
+def tell(write: Callable[[str], None]) -> Callable[["Step"], None]:
+    """Make the function that shows each call in one line."""
+
+    def show(step: "Step") -> None:
+        mark = click.style(str(step.traffic.status), fg="green" if _is_good(step) else "yellow")
+        agent = click.style(f"{step.agent:<14}", bold=True)
+        milliseconds = step.seconds * 1000
+        write(
+            f"  {agent} {mark} {milliseconds:>6.0f} ms  {step.asked}  ->  {_short(step.answered)}"
+        )
+
+    return show
+
+
+def _is_good(step: "Step") -> bool:
+    return step.traffic.status < 400
+
+
+def _short(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _conclude(result: "RoundResult", failures: list[str]) -> None:
+    click.echo(
+        f"\n{result.calls} calls in {result.conversations} conversations, {result.tool_calls} tool "
+        f"calls, {result.input_tokens} tokens in, {result.output_tokens} out"
+    )
+    for failure in failures:
+        click.secho(f"wrong: {failure}", fg="red")
+    if not failures:
+        click.secho("Every call went through, every answer was right.", fg="green")
