@@ -1,0 +1,165 @@
+"""Say in fields what became of an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import attrs
+import msgspec
+
+from perimeter import Block, Outcome, Respond, Rewrite, Stop, Verdict
+from perimeter_plugin_printer.config import PrinterConfig
+from perimeter_plugin_printer.line import Field, Line, counted, short
+from perimeter_plugin_printer.records import Call, Decided, Ended, Sent
+from perimeter_plugin_printer.redact import excerpt, mask_query
+from perimeter_plugin_printer.text import body_text, human_seconds, human_size
+
+
+_LONGEST_TARGET = 2000
+_LONGEST_REASON = 1000
+_LARGEST_PARSED = 4 * 1024 * 1024
+_LARGEST_DECODED = 16 * 1024 * 1024
+
+_ANSWERED = frozenset({Outcome.COMPLETED, Outcome.RESPONDED, Outcome.BLOCKED})
+
+
+@attrs.define
+class _Head:
+    """The two members of a request that are shown. Parsing skips the rest of it."""
+
+    model: Any = None
+    stream: Any = None
+
+
+def sent(record: Sent, config: PrinterConfig) -> Line:
+    """Say that a request went upstream."""
+    head = _head(record.body)
+    fields = _call(record.call, {"upstream", "dialect", "method", "path"})
+    if record.workflow:
+        workflow = short(record.workflow)
+        fields.append(Field("workflow", workflow, f"workflow {workflow}", "dim", expendable=True))
+    if isinstance(head.model, str):
+        model = short(head.model)
+        fields.append(Field("model", model, model, "cyan"))
+    if head.stream is True:
+        fields.append(Field("stream", "true", "stream", "dim", expendable=True))
+    if record.size is not None:
+        fields.append(_size(record.size))
+    body = ""
+    if config.log_body and record.body:
+        body = body_text(record.body, config.max_body_chars)
+    return Line(record.at, "→", "request", "bold blue", fields, body)
+
+
+def ended(record: Ended, config: PrinterConfig) -> Line:
+    """Say how an exchange ended."""
+    failed = record.outcome not in _ANSWERED
+    content = None if record.response is None else record.response.content(_LARGEST_DECODED)
+    fields = _call(record.call, {"method", "path"} if failed else set())
+    fields += _outcome(record)
+    if record.status is not None:
+        fields.append(_size(record.size))
+    if record.framing:
+        fields += _stream(record, record.framing, content)
+    human = human_seconds(record.seconds)
+    fields.append(Field("seconds", f"{record.seconds:.3f}", human, "bold"))
+    body = body_text(content, config.max_body_chars) if config.log_body and content else ""
+    if failed:
+        return Line(record.at, "✗", "error", "bold red", fields, body)
+    return Line(record.at, "←", "response", "bold blue", fields, body)
+
+
+def decided(record: Decided, _config: PrinterConfig) -> Line:
+    """Say what a guard decided."""
+    sign, word, style = _VERDICTS[record.verdict]
+    fields = _call(record.call, {"method", "path"})
+    plugin = short(record.plugin)
+    fields.append(Field("plugin", plugin, f"{word} by {plugin}", style))
+    reason = excerpt(record.reason, _LONGEST_REASON)
+    if reason:
+        fields.append(Field("reason", reason, reason, elastic=True))
+    return Line(record.at, sign, word, style, fields)
+
+
+def count_events(framing: str, body: bytes) -> int | None:
+    """
+    Return how many events a whole stream has, or None where counting would take parsing.
+
+    Bytes are counted in C. Cutting the stream up would compete with the event loop for the
+    interpreter, only to say the same.
+    """
+    if framing == "sse":
+        return body.count(b"\ndata:") + body.startswith(b"data:")
+    if framing == "ndjson":
+        return body.count(b"\n") + bool(body and not body.endswith(b"\n"))
+    return None
+
+
+def _call(call: Call, shown: Collection[str]) -> list[Field]:
+    """Say which exchange: everything on plain lines, what is `shown` on a terminal."""
+    path = excerpt(call.path, _LONGEST_TARGET)
+    if call.query:
+        path += "?" + mask_query(call.query)[:_LONGEST_TARGET]
+    fields = [
+        Field("upstream", call.upstream, call.upstream, expendable=True),
+        Field("dialect", call.dialect, call.dialect, "dim", expendable=True),
+        Field("method", short(call.method), short(call.method), "bold"),
+        Field("path", path, path, elastic=True),
+    ]
+    where = [each if each.key in shown else attrs.evolve(each, human="") for each in fields]
+    return [Field("exchange", call.id, call.short_id, "dim"), *where]
+
+
+def _size(size: int) -> Field:
+    return Field("size", str(size), human_size(size), expendable=True)
+
+
+def _head(body: bytes | None) -> _Head:
+    if not body or len(body) > _LARGEST_PARSED:
+        return _Head()
+    try:
+        return msgspec.json.decode(body, type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Head()
+
+
+def _outcome(record: Ended) -> list[Field]:
+    fields = []
+    if record.status is not None:
+        style = _STATUS_STYLES.get(record.status // 100, "bold red")
+        fields.append(Field("status", str(record.status), str(record.status), style))
+    usual = record.outcome == Outcome.COMPLETED
+    human = "" if usual else record.outcome.replace("_", " ")
+    fields.append(Field("outcome", record.outcome, human, "red"))
+    if record.code:
+        reason = excerpt(record.reason, _LONGEST_REASON)
+        fields.append(Field("code", record.code, "" if reason else record.code))
+        fields.append(Field("reason", reason, reason, elastic=True))
+    if record.attempts > 1:
+        attempts = str(record.attempts)
+        human = f"{attempts} attempts"
+        fields.append(Field("attempts", attempts, human, "yellow", expendable=True))
+    return fields
+
+
+_STATUS_STYLES = {2: "bold green", 3: "bold cyan", 4: "bold yellow"}
+
+
+def _stream(record: Ended, framing: str, content: bytes | None) -> list[Field]:
+    fields = [Field("stream", framing, "")]
+    count = None if content is None or record.partial else count_events(framing, content)
+    if count is not None:
+        fields.append(counted("events", count, "event"))
+    if record.first_byte is not None:
+        human = f"first byte {human_seconds(record.first_byte)}"
+        fields.append(Field("first_byte", f"{record.first_byte:.3f}", human, expendable=True))
+    return fields
+
+
+_VERDICTS: dict[type[Verdict], tuple[str, str, str]] = {
+    Block: ("⛔", "blocked", "bold red"),
+    Stop: ("⛔", "stopped", "bold red"),
+    Respond: ("↩", "answered", "yellow"),
+    Rewrite: ("✎", "rewritten", "yellow"),
+}
