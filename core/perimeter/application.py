@@ -12,6 +12,7 @@ from litestar import Litestar, asgi
 
 from perimeter import admin, registry
 from perimeter.configuration import Overrides, load
+from perimeter.context import Clock
 from perimeter.gateway.client import Receive, Scope, Send
 from perimeter.gateway.gateway import Gateway
 from perimeter.gateway.routing import Router
@@ -95,6 +96,7 @@ def build(
     *,
     plugins: Mapping[str, type] | None = None,
     transport: TransportFactory = HttpxTransport,
+    clock: Clock | None = None,
 ) -> Application:
     """
     Put an application together. Nothing is opened yet.
@@ -103,20 +105,29 @@ def build(
         settings: The effective configuration, with at least one upstream.
         plugins: Further plugin classes by name, beside the installed ones, for tests and embedding.
         transport: Makes the connections to an upstream.
+        clock: Tells the time to plugins and the data path.
 
     Raises:
         ConfigError: A plugin is missing, or its table is wrong.
         PluginError: A plugin can't be loaded.
     """
     metrics = Metrics()
-    loaded = registry.load(settings, metrics=metrics, extra=plugins or {})
+    clock = clock or Clock()
+    loaded = registry.load(settings, metrics=metrics, clock=clock, extra=plugins or {})
     upstreams = {
         name: Upstream.build(name, table, transport(table))
         for name, table in settings.upstreams.items()
     }
     default = settings.default_upstream or next(iter(upstreams))
     router = Router(upstreams, default, loaded.dialects)
-    gateway = Gateway(settings.server, router, loaded.hooks, metrics)
+    gateway = Gateway(
+        settings.server,
+        router,
+        loaded.hooks,
+        metrics,
+        clock=clock.monotonic,
+        wall_clock=clock.time,
+    )
     metrics.bind(
         in_flight=lambda: gateway.in_flight,
         connections=lambda: {

@@ -71,7 +71,7 @@ class ServerSettings:
         validator=checks.each(checks.host_name),
     )
     response_headers: bool = option(
-        True, help="Add the x-perimeter-* headers (exchange and session id) to responses."
+        True, help="Add the x-perimeter-exchange-id header to responses."
     )
     max_body_size: int = option(
         64 * _MIB,

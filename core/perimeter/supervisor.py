@@ -8,6 +8,7 @@ With one worker, supervisor and worker are the same process: what there is one o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -80,8 +81,10 @@ async def serve(
         await application.startup()
         try:
             server = Server(application)
-            for line in summary(application, listener.getsockname()[:2]):
-                announce(line)
+            # Whoever started the proxy may have stopped reading; that is no reason to end it.
+            with contextlib.suppress(OSError):
+                for line in summary(application, listener.getsockname()[:2]):
+                    announce(line)
             started(server)
             await server.serve(sockets=[listener])
         finally:

@@ -45,7 +45,7 @@ class Worker(Generic[T]):
         linger: Seconds that items may wait for a batch to fill.
         on_full: Which item is lost where the queue is full.
         log: Where losses and failures are reported.
-        dropped: How many items were lost: no room, or no time at the end.
+        dropped: How many items were lost: no room, no time at the end, or after `close`.
         failures: How many batches the handler failed on.
     """
 
@@ -70,6 +70,7 @@ class Worker(Generic[T]):
     _overflowing: bool = attrs.field(default=False, init=False)
     _in_hand: int = attrs.field(default=0, init=False)
     _quiet_until: float = attrs.field(default=0.0, init=False)
+    _full_quiet_until: float = attrs.field(default=0.0, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _bell: threading.Event | asyncio.Event = attrs.field(factory=threading.Event, init=False)
     _ring: Callable[[], None] = attrs.field(default=lambda: None, init=False)
@@ -89,6 +90,7 @@ class Worker(Generic[T]):
             Whether it was taken; False where there is no room for it, and after `close`.
         """
         if self._closed:
+            self._lost()
             return False
         items = self._items
         if len(items) >= self.queue and not self._make_room():
@@ -144,15 +146,23 @@ class Worker(Generic[T]):
                 self._items.popleft()
             except IndexError:  # the consumer was faster
                 return True
-        with self._lock:
-            self.dropped += 1
-            first, self._overflowing = not self._overflowing, True
-        if first:
+        if self._lost(overflow=True):
             which = "oldest" if self.on_full == "drop_oldest" else "newest"
             self.log.warning(
                 "%s is full (%d items): the %s are dropped", self.name, self.queue, which
             )
         return self.on_full == "drop_oldest"
+
+    def _lost(self, *, overflow: bool = False) -> bool:
+        """Count a lost item, and return whether that is news: queues at their limit flap."""
+        with self._lock:
+            self.dropped += 1
+            now = time.monotonic()
+            news = overflow and not self._overflowing and now >= self._full_quiet_until
+            if news:
+                self._overflowing = True
+                self._full_quiet_until = now + LOG_SECONDS
+        return news
 
     def _steps(self) -> Iterator[list[T] | float | None]:
         """Yield what the consumer does next: handle a batch, or wait for the bell (seconds)."""

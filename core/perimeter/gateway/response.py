@@ -105,12 +105,12 @@ async def filtered(flow: Flow, response: Response) -> None:
         await flow.send_head(response, to_client(response.headers))
         await pump(flow, response)
         return
-    flow.filter = StreamFilter(
-        response.framing, guards, encoding.decode("latin-1") if encoding else ""
-    )
-    response.headers = without(response.headers, b"content-length", b"content-encoding")
-    await flow.send_head(response, to_client(response.headers))
     try:
+        flow.filter = StreamFilter(
+            response.framing, guards, encoding.decode("latin-1") if encoding else ""
+        )
+        response.headers = without(response.headers, b"content-length", b"content-encoding")
+        await flow.send_head(response, to_client(response.headers))
         await _pump_filtered(flow, flow.filter, response)
     except DecodeError as error:
         raise UpstreamProtocolError(str(error)) from error

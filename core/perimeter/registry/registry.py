@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from perimeter.dialects import Dialect
+    from perimeter.errors import PluginError
     from perimeter.model import Event, Session
     from perimeter.settings import Settings
 
@@ -113,6 +114,8 @@ class Registry:
             except BaseException as error:  # Ctrl-C cancels it
                 await close()
                 await self._release()
+                if not isinstance(error, (Exception, SystemExit)):
+                    raise
                 raise self._failure(bound, error) from error
             if closer is not None:
                 closers.append(Bound(bound.plugin, "supervise", closer))
@@ -132,6 +135,8 @@ class Registry:
             except BaseException as error:  # Ctrl-C cancels it
                 unstarted = {each.plugin for each in self.lifecycle["startup"][position:]}
                 await self._shutdown(unstarted)
+                if not isinstance(error, (Exception, SystemExit)):
+                    raise
                 raise self._failure(bound, error) from error
 
     async def shutdown(self) -> None:
@@ -202,9 +207,6 @@ class Registry:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - logged with its traceback
             bound.failed(error)
 
-    def _failure(self, bound: Bound, error: BaseException) -> BaseException:
-        """Return what to raise: a plugin's failure as such, what stops the program as it is."""
-        if not isinstance(error, (Exception, SystemExit)):
-            return error
+    def _failure(self, bound: Bound, error: BaseException) -> PluginError:
         self.plugins[bound.plugin].state = "failed"
         return failure(bound, error)
