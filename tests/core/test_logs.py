@@ -158,8 +158,12 @@ def test_the_level_applies_to_perimeter(
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "uvicorn.error", "uvicorn.access"])
-def test_libraries_are_quiet(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_are_quiet(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even at DEBUG only their warnings are heard."""
+    # A server started by another test may have switched uvicorn's access log off altogether.
+    monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     logs.configure(LoggingSettings(level="debug"))
     logging.getLogger(name).info("hidden")
     logging.getLogger(name).warning("shown")

@@ -448,6 +448,44 @@ async def test_a_failed_start_is_undone(heard):
     assert loaded.plugins["bad"].state == "failed"
 
 
+class Endless(Living):
+    """Is never done with its beginning."""
+
+    @hookimpl
+    async def startup(self) -> None:
+        """Begin, and wait for ever."""
+        self.note("startup")
+        await asyncio.Event().wait()
+
+
+class Waiting(Plain):
+    """Is never done with setting up what there is one of per proxy."""
+
+    @hookimpl
+    async def supervise(self) -> None:
+        """Begin, and wait for ever."""
+        self.note("supervise")
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("hook", ["startup", "supervise"])
+async def test_a_cancelled_start_is_undone(hook, heard):
+    """Ctrl-C while the plugins start stops those that had started, and is not swallowed."""
+    if hook == "startup":
+        loaded = load({"a": Living, "b": Endless, "c": Living})
+    else:
+        loaded = load({"a": Supervised, "b": Waiting, "c": Supervised})
+    start = asyncio.get_running_loop().create_task(getattr(loaded, hook)())
+    while not heard or heard[-1][0] != "b":
+        await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+
+    assert [name for name, *_ in heard] == ["a", "b", "a"]
+    assert loaded.plugins["b"].state == "loaded"
+
+
 async def test_a_failed_end_is_only_logged(heard, caplog):
     """A plugin that fails to stop is logged and counted; the others are stopped all the same."""
     metrics = Metrics()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -158,6 +158,25 @@ async def test_dropping_is_logged_once(desk, caplog):
     assert "46 items dropped" in over
 
 
+async def test_queues_at_their_limit_do_not_fill_the_log(caplog):
+    """A queue that overflows again and again says so once in a while; everything is counted."""
+
+    async def handle(_: list[int]) -> None:
+        pass
+
+    worker = Worker(handle, queue=2, batch=2, linger=0)
+    worker.start()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            fill(worker, 5)
+            while worker.depth:
+                await asyncio.sleep(0)
+
+    assert worker.dropped == 20 * 3
+    assert len(caplog.records) == 2
+    assert await worker.drain(LONG)
+
+
 async def test_slow_handlers_hold_up_nobody(desk):
     """While the handler is busy, items are taken up to the limit and dropped beyond it."""
     worker: Worker[int] = Worker(desk, queue=2, batch=1)
@@ -254,6 +273,7 @@ async def test_closed_workers_take_nothing(desk):
 
     assert worker.put(2) is False
     assert desk.items == [1]
+    assert worker.dropped == 1
 
 
 async def test_many_threads_may_put(desk):
@@ -277,7 +297,17 @@ async def test_many_threads_may_put(desk):
         assert [number for thread, number in desk.items if thread == each] == list(range(500))
 
 
-async def test_threads_may_put_to_the_loop():
+@pytest.fixture
+async def strict_loop() -> AsyncIterator[None]:
+    """Let the event loop refuse what other threads may not do with it."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_debug()
+    loop.set_debug(True)
+    yield
+    loop.set_debug(before)
+
+
+async def test_threads_may_put_to_the_loop(strict_loop):
     """Items from another thread wake an async handler that sleeps."""
     handled = asyncio.Event()
 
