@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from perimeter import application as applications
 from perimeter import logs
@@ -54,10 +55,22 @@ def run(settings: Settings, *, announce: Callable[[str], None]) -> int:
     listener = listen(settings)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(application, listener, announce=announce))
+            runner.run(_stoppable(serve(application, listener, announce=announce)))
+    except asyncio.CancelledError:
+        log.info("stopped before it had started")
     finally:
         listener.close()
     return 0
+
+
+async def _stoppable(serving: Coroutine[Any, Any, None]) -> None:
+    """Let SIGTERM end the start-up, too; once it serves, the server takes the signal itself."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is not None:
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows, or a thread
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    await serving
 
 
 async def serve(

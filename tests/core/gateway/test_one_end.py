@@ -347,3 +347,16 @@ def answer_and_wait(raw: bytes = b""):
         writer.close()
 
     return handler
+
+
+async def test_upstream_sends_more_than_it_said(start, upstream):
+    """Bytes beyond the announced length never reach the client, and spoil no later response."""
+    upstream.handler = answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 200 extra")
+    proxy = await start()
+
+    first = await proxy.request(request(stream=False))
+    second = await proxy.request(request(stream=False))
+
+    for raw in (first, second):
+        assert raw.startswith(b"HTTP/1.1 200 ")
+        assert raw.endswith(b"\r\n\r\n{}")

@@ -182,15 +182,15 @@ def check(proxy: Any, planner: Any) -> None:
 
 
 @settings(
-    max_examples=8,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(plans=st.lists(PLANS, min_size=1, max_size=12))
+@given(plans=st.lists(PLANS, min_size=1, max_size=10))
 async def test_any_schedule(start, upstream, plans):
     """Exchanges of any kind, one after the other over one proxy."""
     proxy = await start(
-        Planner, first_byte_timeout=0.2, idle_timeout=0.2, max_retries=1, keepalive_expiry=0.0
+        Planner, first_byte_timeout=0.1, idle_timeout=0.1, max_retries=1, keepalive_expiry=0.0
     )
     await play(proxy, upstream, PLAIN)  # leaves one connection in the pool
     before = leaks()
