@@ -7,32 +7,26 @@ import logging
 import math
 from typing import TYPE_CHECKING, Literal
 
-import attrs
-
-from perimeter.dispatch import decide, notify, report
+from perimeter.dispatch import notify
 from perimeter.errors import (
     ClientDisconnected,
     ExchangeError,
-    GuardFailed,
     ProxyError,
-    RequestRejected,
     ShuttingDown,
     UpstreamError,
     UpstreamTimeout,
 )
 from perimeter.gateway import endings
-from perimeter.gateway.body import read_whole, stream_up
-from perimeter.gateway.headers import content_length, to_upstream
+from perimeter.gateway.request import check, guard_request, take_body
 from perimeter.gateway.response import respond
-from perimeter.gateway.retry import retry_delay
+from perimeter.gateway.sending import send
 from perimeter.gateway.stream_filter import StreamFilter, StreamStopped
 from perimeter.model import Outcome, Response
-from perimeter.upstream import Body, UpstreamCall, UpstreamHead, UpstreamRequest
-from perimeter.verdicts import Block, Respond, Rewrite, Verdict, header
+from perimeter.upstream import Body, UpstreamCall
+from perimeter.verdicts import Verdict
 
 
 if TYPE_CHECKING:
-    from perimeter.dispatch import Bound
     from perimeter.gateway.client import Client, Receive
     from perimeter.gateway.gateway import Gateway
     from perimeter.gateway.upstream import Upstream
@@ -50,6 +44,9 @@ class Flow:
         exchange: What is carried.
         upstream: Where to.
         client: The client's side.
+        receive: Where the request's body comes from.
+        body: What goes upstream as the body.
+        reserved: Bytes of the budget for bodies that it holds.
         call: The upstream's side, once there is one.
         filter: The guards of the response's stream, where there are any.
         deadline: Monotonic time at which waiting for the upstream ends; `inf` while not waiting.
@@ -58,10 +55,8 @@ class Flow:
     """
 
     __slots__ = (
-        "_body",
         "_pause_over",
-        "_receive",
-        "_reserved",
+        "body",
         "call",
         "client",
         "deadline",
@@ -72,6 +67,8 @@ class Flow:
         "last",
         "outcome",
         "phase",
+        "receive",
+        "reserved",
         "upstream",
     )
 
@@ -94,9 +91,9 @@ class Flow:
         self.last = b""
         self.outcome = Outcome.COMPLETED
         self.interrupted: ExchangeError | None = None
-        self._receive = receive
-        self._body: Body = b""
-        self._reserved = 0
+        self.receive = receive
+        self.body: Body = b""
+        self.reserved = 0
         self._pause_over: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
@@ -147,108 +144,15 @@ class Flow:
         if self.interrupted is not None:
             raise self.interrupted
 
-    # -- the way up
-
     async def _carry(self) -> None:
-        self._check()
-        await self._take_body()
-        if self.gateway.hooks.guard_request:
-            answer = await self._guard_request()
-            if answer is not None:
-                await self.deliver(answer)
-                return
-        head = await self._send()
-        await respond(self, head)
-
-    def _check(self) -> None:
-        request = self.exchange.original
-        for name, value in request.headers:
-            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                message = "only the transfer coding chunked is understood"
-                raise RequestRejected(501, "transfer_coding_not_implemented", message)
-            if name == b"upgrade" and value.strip().lower() == b"websocket":
-                message = "WebSocket connections are not proxied yet"
-                raise RequestRejected(501, "websocket_not_implemented", message)
-        self.gateway.access.check(self.upstream, request.headers)
-
-    async def _take_body(self) -> None:
-        """Read the body, or arrange for it to stream; only then can the client be watched."""
-        request = self.exchange.original
-        length = content_length(request.headers)
-        hooks = self.gateway.hooks
-        if not length and header(request.headers, b"transfer-encoding") is None:
-            self._captured(b"")
-        elif hooks.guard_request or self.exchange.dialect.name != "raw":
-            await self._buffer(length or 0)
-        else:
-            self._body = self._stream_body()
+        check(self)
+        await take_body(self)
+        answer = await guard_request(self)
+        if answer is not None:
+            await self.deliver(answer)
             return
-        self.client.watch(self._client_gone)
-
-    async def _buffer(self, length: int) -> None:
-        self.gateway.budget.check(length)
-        started = self.gateway.clock()
-        try:
-            self._body = await read_whole(self._receive, self.gateway.budget, self._reserve)
-        except ClientDisconnected:
-            if self.client.bad_request:
-                raise RequestRejected(400, "bad_request", "the body is malformed") from None
-            raise
-        self.exchange.client_wait += self.gateway.clock() - started
-        self._captured(self._body)
-
-    def _stream_body(self) -> Body:
-        kept: list[bytes] = []
-        room = self.gateway.capture_limit if self.gateway.hooks.observes else 0
-
-        def on_data(data: bytes) -> None:
-            nonlocal room
-            self.deadline = self.gateway.clock() + self.upstream.settings.first_byte_timeout
-            if room > 0:
-                kept.append(data[:room])
-            elif self.gateway.hooks.observes:
-                self._mark_truncated()
-            room -= len(data)
-
-        def on_end() -> None:
-            self.exchange.original.body = self.exchange.request.body = b"".join(kept)
-            self.client.watch(self._client_gone)
-
-        return stream_up(self._receive, on_data, on_end)
-
-    def _captured(self, body: bytes) -> None:
-        limit = self.gateway.capture_limit
-        if len(body) > limit:
-            self._mark_truncated()
-            body = body[:limit]
-        self.exchange.original.body = self.exchange.request.body = body
-
-    def _mark_truncated(self) -> None:
-        self.exchange.original.truncated = self.exchange.request.truncated = True
-
-    def _reserve(self, size: int) -> None:
-        self._reserved += size
-
-    def _client_gone(self) -> None:
-        self.interrupt(ClientDisconnected("the client left before the response was complete"))
-
-    # -- guards over the request
-
-    async def _guard_request(self) -> Response | None:
-        for bound in self.gateway.hooks.guard_request:
-            verdict = await decide(bound, self.exchange)
-            self.check_interrupted()
-            if verdict is None:
-                continue
-            self.rule(bound.plugin, verdict)
-            if isinstance(verdict, Block):
-                self.outcome = Outcome.BLOCKED
-                return endings.block_response(self.exchange, verdict)
-            if isinstance(verdict, Respond):
-                self.outcome = Outcome.RESPONDED
-                return Response(verdict.status, verdict.headers, parts=[verdict.body])
-            self._rewrite(bound, verdict)
-        return None
+        head = await send(self)
+        await respond(self, head)
 
     def rule(self, plugin: str, verdict: Verdict) -> None:
         """Note a guard's verdict and tell the observers."""
@@ -257,91 +161,17 @@ class Flow:
         if self.gateway.hooks.on_verdict:
             notify(self.gateway.hooks.on_verdict, self.exchange, plugin, verdict)
 
-    def _rewrite(self, bound: Bound, verdict: Rewrite) -> None:
-        """Put what a guard changed in place of the request; `original` stays as it is."""
-        headers = self.exchange.request.headers
-        if verdict.headers is not None:
-            headers = to_upstream(verdict.headers)
-        if verdict.upstream is not None:
-            self._redirect(bound, verdict.upstream)
-        headers = self.upstream.credentials.strip(headers)
-        self.exchange.request = attrs.evolve(self.exchange.request, headers=headers)
-        if verdict.body is not None:
-            self._body = verdict.body
-            limit = self.gateway.capture_limit
-            self.exchange.request.body = verdict.body[:limit]
-            self.exchange.request.truncated = len(verdict.body) > limit
+    async def pause(self, seconds: float) -> None:
+        """
+        Wait, unless something ends the exchange first.
 
-    def _redirect(self, bound: Bound, name: str) -> None:
-        upstream = self.gateway.router.to(name)
-        if upstream is None:
-            error = LookupError(f"there is no upstream {name!r}")
-            report(bound, error)
-            if bound.fail_closed:
-                raise GuardFailed(bound.plugin, str(error))
-            return
-        self.upstream = upstream
-        self.exchange.upstream = name
-
-    # -- sending
-
-    async def _send(self) -> UpstreamHead:
-        """Send the request, again where that is safe, and return the response's head."""
-        exchange, gateway = self.exchange, self.gateway
-        request = self._upstream_request()
-        transport = self.upstream.transport
-        while True:
-            exchange.attempts += 1
-            started = gateway.clock()
-            self.deadline = started + self.upstream.settings.first_byte_timeout
-            call = self.call = transport.start(request)
-            if exchange.sent is None:
-                exchange.sent = started
-                if gateway.hooks.on_request:
-                    notify(gateway.hooks.on_request, exchange)
-            try:
-                head = await call.head()
-            except UpstreamError as error:
-                delay = self._delay_before_retry(error, None)
-                if delay is None:
-                    raise
-            else:
-                delay = self._delay_before_retry(None, head)
-                if delay is None:
-                    exchange.head_at = now = gateway.clock()
-                    exchange.upstream_wait += now - started
-                    return head
-            await self._pause(call, delay)
-            exchange.upstream_wait += gateway.clock() - started
-
-    def _upstream_request(self) -> UpstreamRequest:
-        request = self.exchange.request
-        length = None
-        if not isinstance(self._body, bytes):
-            length = content_length(self.exchange.original.headers)
-        return UpstreamRequest(
-            request.method,
-            self.upstream.target(request.path, request.query),
-            self.upstream.credentials.add(request.headers, request.query),
-            self._body,
-            length,
-        )
-
-    def _delay_before_retry(
-        self, error: UpstreamError | None, head: UpstreamHead | None
-    ) -> float | None:
-        if self.interrupted is not None or not isinstance(self._body, bytes):
-            return None
-        return retry_delay(self.upstream.settings, self.exchange.attempts, error, head)
-
-    async def _pause(self, call: UpstreamCall, delay: float) -> None:
-        self.deadline = math.inf
-        await call.close()
-        self.call = None
+        Raises:
+            ExchangeError: What it was interrupted with.
+        """
         self.check_interrupted()
         loop = asyncio.get_running_loop()
         self._pause_over = over = loop.create_future()
-        timer = loop.call_later(delay, self._wake)
+        timer = loop.call_later(seconds, self._wake)
         try:
             await over
         finally:
@@ -349,11 +179,15 @@ class Flow:
             self._pause_over = None
         self.check_interrupted()
 
+    def client_gone(self) -> None:
+        """End the exchange: the client has left."""
+        self.interrupt(ClientDisconnected("the client left before the response was complete"))
+
     def _wake(self) -> None:
         if self._pause_over is not None and not self._pause_over.done():
             self._pause_over.set_result(None)
 
-    # -- the way down
+    # -- to the client
 
     async def deliver(self, response: Response) -> None:
         """Send a response that is here whole: a guard's, or the proxy's own."""
@@ -442,7 +276,7 @@ class Flow:
         exchange.error = error
         self.deadline = math.inf
         self.client.release()
-        self.gateway.leave(self, self._reserved)
+        self.gateway.leave(self)
         if error is not None:
             where = {"exchange": exchange.id}
             request = exchange.original

@@ -104,11 +104,11 @@ class Gateway:
         for flow in tuple(self._active):
             flow.interrupt(error)
 
-    def leave(self, flow: Flow, reserved: int) -> None:
+    def leave(self, flow: Flow) -> None:
         """Forget an exchange that has ended, and count it."""
         self._active.discard(flow)
-        if reserved:
-            self.budget.give_back(reserved)
+        if flow.reserved:
+            self.budget.give_back(flow.reserved)
         if not self._active:
             self._idle.set()
         self.metrics.ended(flow.exchange)
