@@ -146,3 +146,15 @@ def test_tools_are_scripts(tool, tmp_path):
     done = subprocess.run([sys.executable, tool.__file__, str(fine)], check=False)
 
     assert done.returncode == 0
+
+
+def test_virtual_environments_are_left_out(tmp_path):
+    """What somebody has installed beside the files is none of them."""
+    (tmp_path / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
+    library = tmp_path / "mine" / "lib"
+    library.mkdir(parents=True)
+    (tmp_path / "mine" / "pyvenv.cfg").write_text("", encoding="utf-8")
+    (library / "module.py").write_text("", encoding="utf-8")
+    (tmp_path / "kept.py").write_text("", encoding="utf-8")
+
+    assert [path.name for path in repository.files(tmp_path)] == [".gitignore", "kept.py"]

@@ -13,8 +13,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def files(root: Path = ROOT) -> list[Path]:
-    """Return the files that belong to the repository in a folder, or will once they are added."""
-    return _listed(root, "--cached", "--others", "--exclude-standard") or walked(root)
+    """
+    Return the files that belong to the repository in a folder, or will once they are added.
+
+    Virtual environments do not, whatever they are called.
+    """
+    listed = _listed(root, "--cached", "--others", "--exclude-standard") or walked(root)
+    foreign = [each.parent for each in listed if each.name == "pyvenv.cfg"]
+    return [path for path in listed if not any(path.is_relative_to(each) for each in foreign)]
 
 
 def is_checkout(root: Path = ROOT) -> bool:
