@@ -55,7 +55,7 @@ class AdminAccess:
             raise PermissionDeniedException("the Origin is not allowed; see allowed_hosts")
         if self._token:
             self._check_token(connection.headers.get("authorization", ""))
-        elif not self._loopback:
+        elif not self._loopback or _came_from_outside(connection):
             message = "set [server] admin_token to open this from other machines"
             raise PermissionDeniedException(message)
 
@@ -65,6 +65,12 @@ class AdminAccess:
         if scheme.lower() != "bearer" or not token_matches(presented, self._token):
             message = "send the admin token as Authorization: Bearer"
             raise NotAuthorizedException(message, headers={"www-authenticate": "Bearer"})
+
+
+def _came_from_outside(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Whether another ASGI server listens beyond loopback, whatever [server] host says."""
+    address = connection.scope["server"]
+    return address is not None and address[1] is not None and not is_loopback(address[0])
 
 
 def handlers(application: Application) -> list[Any]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from urllib.parse import unquote
 
 import attrs
 from litestar import Litestar, asgi
@@ -55,6 +56,9 @@ class Application:
     def __attrs_post_init__(self) -> None:
         @asgi("/", is_mount=True, copy_scope=False)
         async def data_path(scope: Scope, receive: Receive, send: Send) -> None:
+            # The mount has rewritten the path, which the server's access log goes on to show.
+            if raw := scope.get("raw_path"):
+                scope["path"] = unquote(raw.decode("latin-1"))
             await self.gateway(scope, receive, send)
 
         self.asgi = Litestar(

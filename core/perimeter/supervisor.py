@@ -58,6 +58,8 @@ def run(settings: Settings, *, announce: Callable[[str], None]) -> int:
             runner.run(_stoppable(serve(application, listener, announce=announce)))
     except asyncio.CancelledError:
         log.info("stopped before it had started")
+    except KeyboardInterrupt:  # only while nobody else handles the signal: starting or ending
+        log.info("interrupted")
     finally:
         listener.close()
     return 0

@@ -19,6 +19,7 @@ LAYERS = [
     {"simulator"},
     {"supervisor"},
     {"server"},
+    {"http_protocol"},
     {"application"},
     {"admin"},
     {"gateway"},
@@ -41,8 +42,8 @@ LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 FENCES = {
     "litestar": {"application", "admin"},
-    "uvicorn": {"server", "testing"},
-    "httptools": {"server"},
+    "uvicorn": {"server", "http_protocol", "testing"},
+    "httptools": {"http_protocol"},
     "httpx": {"upstream", "context", "demo"},
     "pluggy": {"hookspecs", "dispatch", "registry", "validation", "discovery"},
     "prometheus_client": {"metrics", "demo"},

@@ -77,17 +77,18 @@ def test_uvicorn_command(provider, tmp_path):
     """`uvicorn --factory perimeter:create_app` serves from the environment alone."""
     environment = {"LLM_BASE_URL": provider, "LLM_TYPE": "openai", "PATH": ""}
     command = [sys.executable, "-m", "uvicorn", "--factory", "perimeter:create_app", "--port", "0"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    ) as server:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment, cwd=tmp_path) as server:
         try:
             lines = iter(server.stderr.readline, "")
             url = next(match[0] for line in lines if (match := re.search(r"http://\S+", line)))
             answer = httpx.post(f"{url}/v1/chat/completions", json=CHAT)
         finally:
             server.terminate()
+        log = server.stdout.read()
 
     assert answer.status_code == 200
+    assert '"POST /v1/chat/completions HTTP/1.1" 200' in log
 
 
 @attrs.define(eq=False)
@@ -132,3 +133,23 @@ def test_plugin_routes(provider, host, headers, expected):
 
     assert answer.status_code == expected
     assert nothing.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"), [("127.0.0.1", 200), ("192.0.2.1", 403)], ids=["loopback", "outside"]
+)
+async def test_where_a_foreign_server_listens(provider, address, expected):
+    """Its address counts, not the one of [server] host, which it does not know."""
+    upstreams = {"default": UpstreamSettings(type="openai", base_url=provider)}
+    app = application.build(Settings(upstreams=upstreams)).asgi
+
+    async def listening_there(scope, receive, send):
+        await app({**scope, "server": (address, 4000)}, receive, send)
+
+    transport = httpx.ASGITransport(listening_there)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/config")
+        health = await client.get("/health")
+
+    assert answer.status_code == expected
+    assert health.status_code == 200

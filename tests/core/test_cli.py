@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from perimeter import __version__
+from perimeter.cli.demo import tell
 from perimeter.cli.main import CORE, ELSEWHERE, main
 from perimeter.configuration import Overrides, load, render_example
 from perimeter.configuration.example import render_plugin
+from perimeter.demo import Step, Traffic
 from perimeter.discovery import installed
 
 
@@ -251,6 +254,16 @@ def test_run_refuses_an_unreadable_key_file() -> None:
     assert "error: --api-key-file: missing cannot be read" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--api-key-file", "--config"])
+def test_run_says_why_a_file_is_unreadable(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told like everything else that is wrong, not as a mistake in the command line."""
+    Path("locked").mkdir()  # a file without permissions would be readable to root
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    done = invoke("run", "--type", "openai", option, "locked")
+    assert done.exit_code == 2
+    assert "cannot be read: Is a directory" in done.stderr
+
+
 def test_run_warns_of_a_key_on_the_command_line() -> None:
     """It says who can see the key, without showing it."""
     key = "k" * 24
@@ -389,6 +402,47 @@ def test_a_broken_plugin_does_not_run(foreign_plugins: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+SLOW_PLUGIN = """
+import asyncio
+import attrs
+from perimeter import hookimpl
+
+@attrs.frozen
+class Config:
+    pass
+
+@attrs.define(eq=False)
+class Plugin:
+    Config = Config
+    config: object
+    context: object
+
+    @hookimpl
+    async def startup(self):
+        print("starting", flush=True)
+        await asyncio.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_can_be_stopped_while_it_starts(foreign_plugins: Path, number: int) -> None:
+    """A plugin that takes its time does not keep it from ending cleanly."""
+    (foreign_plugins / "foreign.py").write_text(SLOW_PLUGIN)
+    with subprocess.Popen(
+        [sys.executable, "-m", "perimeter", "--type=openai", "--port=0", "--plugin=good"],
+        env=_environment([foreign_plugins]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
 # --- demo ----------------------------------------------------------------------------------------
 
 
@@ -397,6 +451,19 @@ def test_the_demo_plays_a_round() -> None:
     done = perimeter("demo", "--once", "--port", "0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Every call went through" in done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_demo_keeps_within_the_terminal(width: int) -> None:
+    """Each call is one line there; elsewhere nothing is cut."""
+    step = Step("weather-agent", "asked " * 20, "answer", Traffic("a", "raw", 200), 0.1234)
+    lines: list[str] = []
+    tell(lines.append, width=width)(step)
+    tell(lines.append)(step)
+    cut, whole = map(click.unstyle, lines)
+    assert len(cut) == width
+    assert cut.endswith("…")
+    assert whole.endswith(" -> answer")
 
 
 def test_the_demo_stays_until_it_is_stopped() -> None:

@@ -478,6 +478,7 @@ def test_problems_of_flags_and_variables_name_them() -> None:
         ("--type", None),
         ("--host", None),
     }
+    assert "must be a whole number, not 'http'" in {p.message for p in found}
 
 
 def test_empty_variables_count_as_unset() -> None:

@@ -9,7 +9,7 @@ from perimeter.cli.reporting import reported
 from perimeter.errors import ConfigError, Problem
 
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says why it cannot
 
 
 @click.command("generate-config")

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from perimeter.server import Server
     from perimeter.settings import Settings
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says why it cannot
 
 
 @click.command()
@@ -124,7 +126,7 @@ class Show:
 
         await self._server
         click.echo("\nSample agents talk through the proxy:")
-        result = await play_round(self.url, report=tell(click.echo))
+        result = await play_round(self.url, report=tell(click.echo, width=_terminal_width()))
         failures = [*result.failures, *await check_metrics(self.url, result.expected)]
         _conclude(result, failures)
         if not self.once:
@@ -154,18 +156,23 @@ async def _exit_code(playing: "asyncio.Task[bool]") -> int:
         return 1
 
 
-def tell(write: Callable[[str], None]) -> Callable[["Step"], None]:
-    """Make the function that shows each call in one line."""
+def tell(write: Callable[[str], None], *, width: int | None = None) -> Callable[["Step"], None]:
+    """Make the function that shows each call in one line, cut to a terminal's width."""
 
     def show(step: "Step") -> None:
         mark = click.style(str(step.traffic.status), fg="green" if _is_good(step) else "yellow")
         agent = click.style(f"{step.agent:<14}", bold=True)
-        milliseconds = step.seconds * 1000
-        write(
-            f"  {agent} {mark} {milliseconds:>6.0f} ms  {step.asked}  ->  {_short(step.answered)}"
-        )
+        exchange = f"{step.asked} -> {_short(step.answered)}"
+        if width:
+            exchange = _short(exchange, max(width - len("  agent          200    123 ms  "), 20))
+        write(f"  {agent} {mark} {step.seconds * 1000:>6.0f} ms  {exchange}")
 
     return show
+
+
+def _terminal_width() -> int | None:
+    """Give the columns of the terminal that standard output is, or None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _is_good(step: "Step") -> bool:

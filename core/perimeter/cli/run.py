@@ -9,7 +9,7 @@ import click
 from perimeter.cli.reporting import reported
 
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says why it cannot
 
 
 @click.command()

@@ -47,8 +47,10 @@ class Draft:
         """Lay everything that was given outside the file over it."""
         for path, attribute, variable in _SIMPLE:
             given = self._given(attribute, variable)
+            if given and attribute == "port":
+                given = self._number(given)
             if given:
-                self._put(path, (_number(given[0]) if attribute == "port" else given[0], given[1]))
+                self._put(path, given)
         self._overlay_upstream()
         for name in self.overrides.plugins:
             self._put(("plugins", name, "enabled"), (True, "--plugin"))
@@ -60,6 +62,16 @@ class Draft:
             return value, "--" + attribute.replace("_", "-")
         text = self.environ.get(variable, "")
         return (text, variable) if text else None
+
+    def _number(self, given: Given) -> Given | None:
+        """Read a variable's digits; a flag's value is a number already."""
+        value, name = given
+        if isinstance(value, int):
+            return given
+        if value.isdecimal() and len(value) < 10:
+            return int(value), name
+        self._complain(name, f"must be a whole number, not {value!r}")
+        return None
 
     def _put(self, path: KeyPath, given: Given) -> None:
         """Set a value; what should be a table and is none is left to the converter."""
@@ -150,8 +162,3 @@ class Draft:
         path = (flag,)
         self.origins[path] = flag
         self.complaints.append((path, message))
-
-
-def _number(value: Any) -> Any:
-    """Read a variable's digits; anything else stays text, for the converter to refuse."""
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value

@@ -36,8 +36,7 @@ class Access:
         if self._digests and not self._has_token(upstream, headers):
             message = "a client token is needed: send it as x-perimeter-token"
             raise RequestRejected(401, "invalid_client_token", message)
-        if upstream.credentials.injects:
-            self._refuse_foreign_pages(headers)
+        self.refuse_foreign_pages(upstream, headers)
 
     def _has_token(self, upstream: Upstream, headers: Headers) -> bool:
         candidates = [header(headers, b"x-perimeter-token")]
@@ -47,7 +46,15 @@ class Access:
         presented = [_bare(value) for value in candidates if value]
         return any(_matches(value, self._digests) for value in presented)
 
-    def _refuse_foreign_pages(self, headers: Headers) -> None:
+    def refuse_foreign_pages(self, upstream: Upstream, headers: Headers) -> None:
+        """
+        Refuse a browser's cross-site request to an upstream whose key we would add.
+
+        Raises:
+            RequestRejected: With 403.
+        """
+        if not upstream.credentials.injects:
+            return
         site = origin = host = None
         for name, value in headers:
             if name == b"sec-fetch-site":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from perimeter.errors import ClientDisconnected, ExchangeError, RequestRejected
 from perimeter.gateway.headers import content_length
 
 
@@ -26,6 +27,9 @@ class Connection(Protocol):
     def on_lost(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` at once when the client leaves before its response is complete."""
 
+    def unstarted(self) -> None:
+        """The response's head could not be sent; another one may follow."""
+
     def bodiless(self) -> None:
         """The response's head announces a body that HTTP forbids to send (304 with a length)."""
 
@@ -37,6 +41,9 @@ class Connection(Protocol):
 
     def cut(self) -> None:
         """Break the connection, so that the client sees that the response is not complete."""
+
+    def drop(self) -> None:
+        """Break the connection at once, whatever the client has not taken yet."""
 
 
 class Client:
@@ -77,20 +84,33 @@ class Client:
             loop = asyncio.get_running_loop()
             self._watcher = loop.create_task(self._wait(on_gone), name="perimeter-client")
 
-    @property
-    def bad_request(self) -> bool:
-        """Whether the server has found the request's body malformed."""
-        return self._connection is not None and self._connection.bad_request
+    def cause_of(self, error: ExchangeError) -> ExchangeError:
+        """Tell a departure from the end of a connection whose request the server has refused."""
+        refused = self._connection is not None and self._connection.bad_request
+        if refused and isinstance(error, ClientDisconnected):
+            return RequestRejected(400, "bad_request", "the body is malformed")
+        return error
 
     async def head(
         self, status: int, headers: Sequence[tuple[bytes, bytes]], *, bodiless: bool = False
     ) -> None:
-        """Send the response's head."""
-        self.head_sent = True
+        """
+        Send the response's head.
+
+        Raises:
+            Exception: The server takes it for no valid head; another one can be sent.
+        """
         if self._old and self._connection is not None and content_length(headers) is None:
             self._unframed = self._connection
             self._unframed.unframed()
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        try:
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        except Exception:
+            self._unframed = None
+            if self._connection is not None:
+                self._connection.unstarted()
+            raise
+        self.head_sent = True
         if bodiless and self._connection is not None:
             self._connection.bodiless()
 
@@ -106,6 +126,11 @@ class Client:
         if self._connection is not None and not self.finished:
             self._connection.cut()
         # Elsewhere, returning without the final body has the same effect.
+
+    def drop(self) -> None:
+        """Leave a client that takes nothing any more; what it has not taken yet is lost."""
+        if self._connection is not None:
+            self._connection.drop()
 
     def release(self) -> None:
         """Stop watching."""

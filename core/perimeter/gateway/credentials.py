@@ -45,14 +45,12 @@ class Credentials:
         return self.policy == "override"
 
     def strip(self, headers: Headers) -> Headers:
-        """Return the headers without the client's credentials, where ours replace them."""
-        if not self.overrides:
-            return headers
+        """Return the headers without the client's credentials."""
         return tuple(item for item in headers if item[0] not in self.replaced)
 
     def strip_query(self, query: str) -> str:
-        """Return the query without the client's credentials, where ours replace them."""
-        if not self.overrides or not self.replaced_query or not query:
+        """Return the query without the client's credentials."""
+        if not self.replaced_query or not query:
             return query
         kept = [
             pair for pair in query.split("&") if pair.partition("=")[0] not in self.replaced_query

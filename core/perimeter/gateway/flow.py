@@ -49,7 +49,9 @@ class Flow:
         reserved: Bytes of the budget for bodies that it holds.
         call: The upstream's side, once there is one.
         filter: The guards of the response's stream, where there are any.
-        deadline: Monotonic time at which waiting for the upstream ends; `inf` while not waiting.
+        deadline: Monotonic time at which waiting ends, for the upstream or for the client to take
+            what it is sent; `inf` while not waiting.
+        sending: Whether it is the client that is waited for.
         last: The bytes sent to the client last.
         outcome: How the exchange ends; completed unless something else turns up.
     """
@@ -69,6 +71,7 @@ class Flow:
         "phase",
         "receive",
         "reserved",
+        "sending",
         "upstream",
     )
 
@@ -88,6 +91,7 @@ class Flow:
         self.filter: StreamFilter | None = None
         self.deadline = math.inf
         self.phase: Literal["first_byte", "idle"] = "first_byte"
+        self.sending = False
         self.last = b""
         self.outcome = Outcome.COMPLETED
         self.interrupted: ExchangeError | None = None
@@ -104,7 +108,7 @@ class Flow:
         except StreamStopped as stopped:
             await self._stop(stopped)
         except ExchangeError as failure:
-            error = self.interrupted or failure
+            error = self.client.cause_of(self.interrupted or failure)
             await self._fail(error)
         except asyncio.CancelledError:
             error = ShuttingDown("the server cancelled the request")
@@ -130,13 +134,17 @@ class Flow:
             self.client.cut()  # it may be waiting for the rest of the request
 
     def time_out(self) -> None:
-        """End the wait for the upstream: its deadline has passed."""
+        """End the wait for the upstream or the client: its deadline has passed."""
         self.deadline = math.inf
         settings = self.upstream.settings
-        waited = settings.idle_timeout
-        if self.phase == "first_byte":
-            waited = settings.first_byte_timeout
-        message = f"the upstream sent nothing for {waited:g} s"
+        first, idle = settings.first_byte_timeout, settings.idle_timeout
+        if self.sending:
+            self.interrupt(ClientDisconnected(f"the client took nothing for {idle:g} s"))
+            self.client.drop()
+            return
+        message = (
+            f"the upstream sent nothing for {first if self.phase == 'first_byte' else idle:g} s"
+        )
         self.interrupt(UpstreamTimeout(message, phase=self.phase))
 
     def check_interrupted(self) -> None:
@@ -151,6 +159,7 @@ class Flow:
         if answer is not None:
             await self.deliver(answer)
             return
+        self.check_interrupted()  # the client may have left before anything could be aborted
         head = await send(self)
         await respond(self, head)
 
@@ -213,10 +222,12 @@ class Flow:
     async def send_chunk(self, response: Response, data: bytes, *, last: bool = False) -> None:
         """Send bytes of a body, then note them and tell the observers."""
         gateway, exchange = self.gateway, self.exchange
+        self.sending = True
         if not last:
             await self.client.send({"type": "http.response.body", "body": data, "more_body": True})
         else:
             await self.client.finish(data)
+        self.sending = False
         if data:
             gateway.passed_on(exchange, response, data)
             self.last = data
@@ -277,14 +288,11 @@ class Flow:
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self)
-        if error is not None:
-            where = {"exchange": exchange.id}
-            request = exchange.original
-            log.info(
-                "%s %s: %s: %s", request.method, request.path, exchange.outcome, error, extra=where
-            )
         if error is None:
             if hooks.on_response:
                 notify(hooks.on_response, exchange)
-        elif hooks.on_error:
+            return
+        sent, where = exchange.original, {"exchange": exchange.id}
+        log.info("%s %s: %s: %s", sent.method, sent.path, self.outcome, error, extra=where)
+        if hooks.on_error:
             notify(hooks.on_error, exchange, error)

@@ -125,13 +125,16 @@ class Gateway:
     def _open(self, scope: Scope, route: Route, headers: Headers) -> Exchange:
         upstream = route.upstream
         query = scope["query_string"].decode("latin-1")
-        forwarded = upstream.credentials.strip(to_upstream(headers, identity=self._identity))
+        passed, sent_query = to_upstream(headers, identity=self._identity), query
+        if upstream.credentials.overrides:
+            passed = upstream.credentials.strip(passed)
+            sent_query = upstream.credentials.strip_query(query)
         method = scope["method"]
         client = scope.get("client")
         return Exchange(
             id=next(self._ids),
             original=Request(method, route.path, query, headers),
-            request=Request(method, route.path, upstream.credentials.strip_query(query), forwarded),
+            request=Request(method, route.path, sent_query, passed),
             upstream=upstream.name,
             dialect=route.dialect,
             started_at=self._wall_clock(),

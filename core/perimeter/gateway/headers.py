@@ -71,7 +71,8 @@ def content_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     """Return the declared length of the body, or None where there is none (or it is no number)."""
     for name, value in headers:
         if name == b"content-length":
-            return int(value) if value.isdigit() else None
+            # Python refuses to read thousands of digits, even where all but a few are zeros.
+            return int(value.lstrip(b"0") or b"0") if value.isdigit() else None
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from perimeter.dispatch import Bound, decide, report
-from perimeter.errors import ClientDisconnected, GuardFailed, RequestRejected
+from perimeter.errors import GuardFailed, RequestRejected
 from perimeter.gateway import endings
 from perimeter.gateway.body import read_whole, stream_up
 from perimeter.gateway.headers import content_length, to_upstream
@@ -17,6 +17,7 @@ from perimeter.verdicts import Block, Respond, Rewrite, header
 
 if TYPE_CHECKING:
     from perimeter.gateway.flow import Flow
+    from perimeter.gateway.upstream import Upstream
     from perimeter.upstream import Body
 
 
@@ -92,12 +93,7 @@ async def _buffer(flow: Flow, length: int) -> None:
         flow.reserved += size
 
     started = gateway.clock()
-    try:
-        body = await read_whole(flow.receive, gateway.budget, taken)
-    except ClientDisconnected:
-        if flow.client.bad_request:
-            raise RequestRejected(400, "bad_request", "the body is malformed") from None
-        raise
+    body = await read_whole(flow.receive, gateway.budget, taken)
     flow.exchange.client_wait += gateway.clock() - started
     flow.body = body
     _capture(flow, body)
@@ -140,13 +136,11 @@ def _mark_truncated(flow: Flow) -> None:
 def _rewrite(flow: Flow, bound: Bound, verdict: Rewrite) -> None:
     """Put what a guard changed in place of the request; `original` stays as it is."""
     exchange = flow.exchange
-    headers = exchange.request.headers
     if verdict.headers is not None:
-        headers = to_upstream(verdict.headers)
+        exchange.request = attrs.evolve(exchange.request, headers=to_upstream(verdict.headers))
     if verdict.upstream is not None:
         _redirect(flow, bound, verdict.upstream)
-    headers = flow.upstream.credentials.strip(headers)
-    exchange.request = attrs.evolve(exchange.request, headers=headers)
+    _strip(flow, flow.upstream)
     if verdict.body is not None:
         flow.body = verdict.body
         limit = flow.gateway.capture_limit
@@ -162,5 +156,17 @@ def _redirect(flow: Flow, bound: Bound, name: str) -> None:
         if bound.fail_closed:
             raise GuardFailed(bound.plugin, str(error))
         return
+    flow.gateway.access.refuse_foreign_pages(upstream, flow.exchange.original.headers)
+    if upstream.credentials.overrides:
+        # What the client sent was meant for the first upstream, in whichever field that reads it.
+        _strip(flow, flow.upstream, always=True)
     flow.upstream = upstream
     flow.exchange.upstream = name
+
+
+def _strip(flow: Flow, upstream: Upstream, *, always: bool = False) -> None:
+    """Remove the client's credentials for an upstream, where ours replace them or `always`."""
+    request, credentials = flow.exchange.request, upstream.credentials
+    if always or credentials.overrides:
+        headers, query = credentials.strip(request.headers), credentials.strip_query(request.query)
+        flow.exchange.request = attrs.evolve(request, headers=headers, query=query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,11 +31,16 @@ if TYPE_CHECKING:
 
 NO_CONTENT = frozenset({204, 304})
 
+UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+"""Finds what no field value may have in it (RFC 9110 §5.5), and what some upstreams send."""
+
 
 async def respond(flow: Flow, head: UpstreamHead) -> None:
     """Bring the response whose head has come to the client."""
     exchange, hooks = flow.exchange, flow.gateway.hooks
     framing = framing_of(media_type(head.headers), exchange.dialect.name)
+    if UNSENDABLE(b"".join([value for _, value in head.headers])):
+        raise UpstreamProtocolError("a header of the response has a control character in it")
     response = exchange.response = Response(head.status, head.headers, framing)
     if hooks.observes:
         response.digest(rewritable=bool(hooks.guard_response or hooks.guard_stream))
@@ -78,6 +84,7 @@ async def pump(
         exchange.upstream_wait += now - started
         if not data:
             break
+        flow.deadline = now + idle
         if remaining is not None:
             remaining -= len(data)
             if remaining == 0:
@@ -88,10 +95,18 @@ async def pump(
             exchange.first_byte_at = now
         await flow.send_chunk(response, data)
         exchange.client_wait += clock() - now
-    flow.deadline = math.inf
     if not flow.client.finished:
         flow.check_interrupted()
-        await flow.client.finish()
+        await finish(flow, response)
+    flow.check_interrupted()  # the client may have left before it took the last bytes
+
+
+async def finish(flow: Flow, response: Response) -> None:
+    """End the body, for which a slow client must first take what it was sent."""
+    flow.deadline = flow.gateway.clock() + flow.upstream.settings.idle_timeout
+    await flow.send_chunk(response, b"", last=True)
+    flow.deadline = math.inf
+    flow.check_interrupted()
 
 
 async def filtered(flow: Flow, response: Response) -> None:
@@ -129,9 +144,10 @@ async def _pump_filtered(flow: Flow, stream: StreamFilter, response: Response) -
         passed = stream.feed(data) if data else stream.end()
         flow.check_interrupted()
         if passed:
+            flow.deadline = clock() + flow.upstream.settings.idle_timeout
             await flow.send_chunk(response, passed)
         if not data:
-            await flow.client.finish()
+            await finish(flow, response)
             return
 
 

@@ -83,7 +83,7 @@ async def read_request(reader: asyncio.StreamReader) -> RawRequest | None:
 
 async def _read_chunked(reader: asyncio.StreamReader) -> bytes:
     parts = []
-    while size := int((await reader.readline()).split(b";")[0], 16):
+    while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
         parts.append(await reader.readexactly(size))
         await reader.readline()
     await reader.readline()
