@@ -33,9 +33,10 @@ LAYERS = [
     {"upstream"},
     {"model"},
     {"configuration"},
-    {"dialects", "framing", "encoding", "settings"},
+    {"dialects"},
+    {"framing", "encoding", "settings"},
     {"checks"},
-    {"options", "verdicts"},
+    {"options", "verdicts", "calls"},
     {"errors"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}

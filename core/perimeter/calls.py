@@ -1,0 +1,206 @@
+"""
+The model of a call: what every provider's request and reply are turned into.
+
+Parsers are tolerant: whatever is not understood becomes `Other`, and only input that is not what it
+claims to be at all (JSON that is broken, or is no object) is a `ParseError`, which becomes an event
+and never touches traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from perimeter.errors import PerimeterError
+
+
+class ParseError(PerimeterError):
+    """A body or an event can't be read; the message says why, without quoting content."""
+
+
+@attrs.frozen
+class Text:
+    """Words."""
+
+    text: str
+
+
+@attrs.frozen
+class Thinking:
+    """
+    A model's reasoning, as far as the provider shows it.
+
+    Attributes:
+        text: "" where it is encrypted, redacted or withheld.
+    """
+
+    text: str
+
+
+@attrs.frozen
+class ToolCall:
+    """
+    A model asks for a tool.
+
+    Attributes:
+        id: The provider's id of the call, or "" where there is none (Gemini); never proof alone.
+        name: The tool's name.
+        arguments: As the model wrote them: JSON text, perhaps broken, perhaps "".
+        server: Whether the provider runs the tool itself (web search, code execution).
+    """
+
+    id: str
+    name: str
+    arguments: str
+    server: bool = False
+
+
+@attrs.frozen
+class ToolResult:
+    """
+    What a tool gave back.
+
+    Attributes:
+        call_id: The id of the call it answers, or the tool's name where calls have no ids.
+        text: Its words, media left out.
+        is_error: Whether the client said that the tool failed.
+        media: Digests of media in it.
+    """
+
+    call_id: str
+    text: str
+    is_error: bool = False
+    media: tuple[Media, ...] = ()
+
+
+@attrs.frozen
+class Media:
+    """
+    An image, sound, film or document. Never decoded.
+
+    Attributes:
+        digest: SHA-256 (hex, first 32 digits) of the data as sent (base64 text), or of the address.
+        type: Its media type where it is said, else its kind, such as `image`.
+        size: Characters of the data as sent; 0 for an address.
+    """
+
+    digest: str
+    type: str
+    size: int = 0
+
+
+@attrs.frozen
+class Other:
+    """
+    A part that this version does not understand.
+
+    Attributes:
+        type: What the provider calls it.
+        digest: Of its JSON, as for `Media`.
+    """
+
+    type: str
+    digest: str = ""
+
+
+Part = Text | Thinking | ToolCall | ToolResult | Media | Other
+
+
+@attrs.frozen
+class Message:
+    """One turn: whose it is (`system`, `user`, `assistant`, `tool` …) and what it consists of."""
+
+    role: str
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Its words, without thinking, tools and media."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@attrs.frozen
+class Usage:
+    """
+    Tokens, counted alike for every provider.
+
+    Attributes:
+        input: All tokens of the prompt, cached ones included (OpenAI counts them in, Anthropic
+            out; here they are always in).
+        output: All tokens of the answer, reasoning included.
+        cache_read: Of the input, what came from a cache.
+        cache_write: Of the input, what was written to a cache.
+        reasoning: Of the output, what was reasoning.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@attrs.frozen
+class LLMRequest:
+    """
+    A request.
+
+    Attributes:
+        model: The model asked for, or "".
+        messages: The conversation so far, system messages that stand inside it included.
+        system: The system prompt where the API has a place of its own for it, or the leading system
+            or developer messages, as plain text.
+        tools: Names of the tools that are offered.
+        params: Sampling parameters and other scalars, by the API's names.
+        stream: Whether a stream is asked for.
+        previous_response_id: The protocol link to an earlier response, or "".
+        conversation: The protocol link to a stored conversation, or "".
+    """
+
+    model: str = ""
+    messages: tuple[Message, ...] = ()
+    system: str = ""
+    tools: tuple[str, ...] = ()
+    params: Mapping[str, Any] = attrs.field(factory=dict)
+    stream: bool = False
+    previous_response_id: str = ""
+    conversation: str = ""
+
+
+@attrs.frozen
+class LLMReply:
+    """
+    A reply, streamed or not.
+
+    Attributes:
+        id: The provider's id, or "".
+        model: The model that answered, or "".
+        message: What it said; None where there is none (an error, embeddings).
+        finish_reason: In the provider's own words, or "".
+        usage: None where the provider did not say.
+        error: The provider's error message, also of one inside a 200 or a stream; "" for none.
+    """
+
+    id: str = ""
+    model: str = ""
+    message: Message | None = None
+    finish_reason: str = ""
+    usage: Usage | None = None
+    error: str = ""
+
+
+class StreamParser(Protocol):
+    """Reads a stream event by event."""
+
+    def feed(self, event: bytes) -> None:
+        """
+        Take one whole event of the dialect's framing.
+
+        Raises:
+            ParseError: It can't be read; the parser goes on with the next one.
+        """
+
+    def reply(self) -> LLMReply:
+        """Return the reply as far as it has come; callable at any time."""

@@ -1,0 +1,182 @@
+"""Chat completions as the model of a call: OpenAI's API, and what others make of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+
+from perimeter.calls import LLMReply, LLMRequest, Message
+from perimeter.dialects.openai_chat_content import answer_of, message_of
+from perimeter.dialects.openai_chat_stream import Assembly, other_usage
+from perimeter.dialects.openai_usage import error_of, usage_of
+from perimeter.dialects.parsing import as_dict, as_list, as_text, count, load
+from perimeter.framing import cutter, parse_sse
+
+
+def parse_request(body: bytes, path: str = "") -> LLMRequest:
+    """
+    Read a request.
+
+    Args:
+        body: As it was sent, content codings undone.
+        path: Has the model where the body has none, as Azure's has.
+
+    Raises:
+        ParseError: It is no JSON object.
+    """
+    fields = load(body)
+    given = fields.get("messages")
+    messages = [given] if isinstance(given, str | dict) else as_list(given)
+    parsed = tuple(message_of(message) for message in messages)
+    return LLMRequest(
+        model=as_text(fields.get("model")) or model_of(path),
+        messages=parsed,
+        system=_system(parsed),
+        tools=(*_tool_names(fields.get("tools")), *_tool_names(fields.get("functions"))),
+        params=params_of(fields),
+        stream=fields.get("stream") is True,
+    )
+
+
+def parse_reply(body: bytes) -> LLMReply:
+    """
+    Read a reply that was not streamed, or an error; a stream that is labelled JSON as well.
+
+    Raises:
+        ParseError: It is neither a JSON object nor a stream.
+    """
+    return reply_of(read_stream(body) if is_stream(body) else load(body))
+
+
+_MODEL_IN_PATH = re.compile(r"/(?:deployments|engines)/([^/]+)/")
+
+
+def model_of(path: str) -> str:
+    """Return the model that a path names, or ""."""
+    found = _MODEL_IN_PATH.search(path)
+    return unquote(found[1]) if found else ""
+
+
+_ELSEWHERE = frozenset({"model", "messages", "prompt", "input", "suffix", "stream"})
+
+
+def params_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scalars of a request which are no content."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if isinstance(value, str | int | float) and name not in _ELSEWHERE
+    }
+
+
+def _system(messages: Iterable[Message]) -> str:
+    texts = []
+    for message in messages:
+        if message.role not in {"system", "developer"}:
+            break
+        texts.append(message.text)
+    return "\n".join(filter(None, texts))
+
+
+def _tool_names(tools: object) -> list[str]:
+    return [name for name in map(_tool_name, as_list(tools)) if name]
+
+
+def _tool_name(tool: object) -> str:
+    """Return the name of a tool, or its type where it is one of the server's."""
+    if isinstance(tool, str):
+        return tool
+    fields = as_dict(tool)
+    inner = as_dict(fields.get("function") or fields.get("custom"))
+    return as_text(inner.get("name")) or as_text(fields.get("name")) or as_text(fields.get("type"))
+
+
+def reply_of(fields: Mapping[str, Any]) -> LLMReply:
+    """
+    Return the reply that a whole answer is; of several choices the first.
+
+    Args:
+        fields: Of a chat completion, a legacy completion or embeddings.
+    """
+    choices = [choice for choice in as_list(fields.get("choices")) if isinstance(choice, dict)]
+    choice = min(choices, key=_index, default={})
+    return LLMReply(
+        id=as_text(fields.get("id")),
+        model=as_text(fields.get("model")),
+        message=_message(choice),
+        finish_reason=as_text(choice.get("finish_reason")),
+        usage=usage_of(fields.get("usage") or other_usage(fields)),
+        error=error_of(fields) or error_of({"error": choice.get("error"), "choices": ()}),
+    )
+
+
+def _index(choice: Mapping[str, Any]) -> int:
+    return count(choice.get("index"))
+
+
+def _message(choice: Mapping[str, Any]) -> Message | None:
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return answer_of(message)
+    if isinstance(choice.get("text"), str):
+        return answer_of({**choice, "content": choice["text"]})
+    return None
+
+
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b": ")
+
+
+def is_stream(body: bytes) -> bool:
+    """Tell whether a body is a stream of events, whatever it is labelled."""
+    return body[:256].lstrip().startswith(_FIELDS)
+
+
+def read_stream(body: bytes) -> dict[str, Any]:
+    """
+    Return the answer that a stream would have been unstreamed.
+
+    Raises:
+        ParseError: One of its events can't be read.
+    """
+    stream, cut = OpenAIChatStream(), cutter("sse")
+    for event in (*cut.feed(body), cut.flush()):
+        stream.feed(event)
+    return stream.assembly.whole()
+
+
+@attrs.define(eq=False)
+class OpenAIChatStream:
+    """
+    Reads a stream of chat completions, or of legacy ones.
+
+    Attributes:
+        assembly: What has come.
+    """
+
+    assembly: Assembly = attrs.field(factory=Assembly, init=False)
+
+    def feed(self, event: bytes) -> None:
+        """
+        Take one server-sent event; comments, `[DONE]` and what is unknown change nothing.
+
+        Raises:
+            ParseError: Its data is no JSON object.
+        """
+        name, data = parse_sse(event)
+        if not data.strip():
+            data = _unframed(event)
+        if data and not data.startswith("[DONE]"):
+            self.assembly.add(load(data.encode()), failed=name == "error")
+
+    def reply(self) -> LLMReply:
+        """Return the reply as far as it has come."""
+        return reply_of(self.assembly.whole())
+
+
+def _unframed(event: bytes) -> str:
+    """Return a JSON body that came in place of a stream, or ""."""
+    return event.decode("utf-8", "replace") if event.lstrip()[:1] == b"{" else ""
