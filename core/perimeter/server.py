@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
             loop = asyncio.get_running_loop()
             self._drainer = loop.create_task(self._drain(), name="perimeter-drain")
         else:
-            self._application.gateway.interrupt_all(ShuttingDown("the proxy was told to hurry"))
+            self._application.gateway.interrupt_all(ShuttingDown("the proxy is shutting down"))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting; what still comes over open connections is answered 503."""

@@ -96,6 +96,10 @@ async def serve(
         await application.startup()
         try:
             server = Server(application)
+            host, port = listener.getsockname()[:2]
+            log.info("listening on %s port %d", host, port)
+            for warning in warnings(application):
+                log.warning("%s", warning)
             # Whoever started the proxy may have stopped reading; that is no reason to end it.
             with contextlib.suppress(OSError):
                 for line in summary(application, listener.getsockname()[:2]):

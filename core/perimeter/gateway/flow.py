@@ -288,11 +288,12 @@ class Flow:
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self)
+        sent, where = exchange.original, {"exchange": exchange.id}
         if error is None:
+            log.debug("%s %s: %s", sent.method, sent.path, self.outcome, extra=where)
             if hooks.on_response:
                 notify(hooks.on_response, exchange)
             return
-        sent, where = exchange.original, {"exchange": exchange.id}
         log.info("%s %s: %s: %s", sent.method, sent.path, self.outcome, error, extra=where)
         if hooks.on_error:
             notify(hooks.on_error, exchange, error)

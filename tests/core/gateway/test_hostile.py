@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -123,17 +122,16 @@ async def test_malformed_rest_of_a_streamed_body(start, upstream):
 
 
 async def test_flood_of_pipelined_requests(start):
-    """Thousands of requests in one packet hold nobody else up."""
+    """Thousands of requests in one packet are all answered, in linear time."""
+    number = 40_000  # where the work is quadratic, this many take minutes
     proxy = await start()
-    _, writer = await proxy.connect()
-    writer.write(b"GET /-/x HTTP/1.1\r\n\r\n" * 10_000)
-    worst = 0.0
-    for _ in range(100):
-        began = time.perf_counter()
-        await asyncio.sleep(0.005)
-        worst = max(worst, time.perf_counter() - began)
+    reader, writer = await proxy.connect()
+    writer.write(b"GET /-/x HTTP/1.1\r\n\r\n" * number)
+    answered = 0
+    async with asyncio.timeout(40):
+        while answered < number:
+            answered += (await reader.readuntil(b"nothing here")).count(b"HTTP/1.1 404 ")
 
-    assert worst < 1.0  # it was quadratic: several seconds
     writer.transport.abort()
 
 
