@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import attrs
+import msgspec
 
 from perimeter.errors import PerimeterError
 
@@ -20,15 +21,22 @@ class ParseError(PerimeterError):
     """A body or an event can't be read; the message says why, without quoting content."""
 
 
-@attrs.frozen
-class Text:
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """
+    What messages are made of: thousands of them in the history of one request.
+
+    Not attrs classes, because these are made three times as fast, and because the garbage collector
+    need not look at them again and again: nothing in them can refer back.
+    """
+
+
+class Text(_Part, frozen=True, gc=False):
     """Words."""
 
     text: str
 
 
-@attrs.frozen
-class Thinking:
+class Thinking(_Part, frozen=True, gc=False):
     """
     A model's reasoning, as far as the provider shows it.
 
@@ -39,8 +47,7 @@ class Thinking:
     text: str
 
 
-@attrs.frozen
-class ToolCall:
+class ToolCall(_Part, frozen=True, gc=False):
     """
     A model asks for a tool.
 
@@ -57,8 +64,7 @@ class ToolCall:
     server: bool = False
 
 
-@attrs.frozen
-class ToolResult:
+class ToolResult(_Part, frozen=True, gc=False):
     """
     What a tool gave back.
 
@@ -75,8 +81,7 @@ class ToolResult:
     media: tuple[Media, ...] = ()
 
 
-@attrs.frozen
-class Media:
+class Media(_Part, frozen=True, gc=False):
     """
     An image, sound, film or document. Never decoded.
 
@@ -91,8 +96,7 @@ class Media:
     size: int = 0
 
 
-@attrs.frozen
-class Other:
+class Other(_Part, frozen=True, gc=False):
     """
     A part that this version does not understand.
 
@@ -108,8 +112,7 @@ class Other:
 Part = Text | Thinking | ToolCall | ToolResult | Media | Other
 
 
-@attrs.frozen
-class Message:
+class Message(_Part, frozen=True, gc=False):
     """One turn: whose it is (`system`, `user`, `assistant`, `tool` …) and what it consists of."""
 
     role: str
@@ -157,6 +160,7 @@ class LLMRequest:
         stream: Whether a stream is asked for.
         previous_response_id: The protocol link to an earlier response, or "".
         conversation: The protocol link to a stored conversation, or "".
+        user: What the client says about whom it acts for, in the API's own field; "" for nothing.
     """
 
     model: str = ""
@@ -167,6 +171,7 @@ class LLMRequest:
     stream: bool = False
     previous_response_id: str = ""
     conversation: str = ""
+    user: str = ""
 
 
 @attrs.frozen
@@ -181,6 +186,8 @@ class LLMReply:
         finish_reason: In the provider's own words, or "".
         usage: None where the provider did not say.
         error: The provider's error message, also of one inside a 200 or a stream; "" for none.
+        error_type: What the provider calls that kind of error, such as `rate_limit_error`; "" where
+            it does not say.
     """
 
     id: str = ""
@@ -189,10 +196,15 @@ class LLMReply:
     finish_reason: str = ""
     usage: Usage | None = None
     error: str = ""
+    error_type: str = ""
 
 
 class StreamParser(Protocol):
     """Reads a stream event by event."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model has said all that it will say; usage may still come."""
 
     def feed(self, event: bytes) -> None:
         """

@@ -123,6 +123,12 @@ class _SSECutter(_Cutter):
 
     _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 
+    def feed(self, data: bytes) -> list[bytes]:
+        alone = data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2
+        if alone and not self._held and b"\r" not in data:
+            return [data]  # most servers send every event on its own
+        return super().feed(data)
+
     def _end(self, start: int) -> int | None:
         match = self._BLANK_LINE.search(self._held, self._seen)
         if match is not None:
@@ -246,6 +252,23 @@ def parse_sse(event: bytes) -> tuple[str, str]:
         elif field == "event":
             name = value
     return name, "\n".join(data)
+
+
+_COMMON = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ?([^\r\n]*)\r?\n\r?\n")
+
+
+def read_sse(event: bytes) -> tuple[str, bytes]:
+    """
+    Read one server-sent event as `parse_sse` does, and faster where it looks as most do.
+
+    Returns:
+        The event's name and its data, as bytes.
+    """
+    found = _COMMON.fullmatch(event)
+    if found is None:
+        name, data = parse_sse(event)
+        return name, data.encode("utf-8", "replace")
+    return found[1].decode("utf-8", "replace") if found[1] else "", found[2]
 
 
 def format_sse(data: str, name: str = "") -> bytes:

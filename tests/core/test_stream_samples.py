@@ -32,6 +32,7 @@ SAMPLES = {
     "sse_no_end.txt": (1, b"data: {"),
     "sse_pretty_error.txt": (0, b"{\n"),
     "ndjson.txt": (3, b""),
+    "ndjson_thinking.txt": (6, b""),
     "ndjson_no_end.txt": (3, b'{"is_finished":true'),
     "json_array.json": (2, b"\n]\n"),
     "json_error.json": (1, b"\n]\n"),
@@ -84,7 +85,8 @@ def test_the_index_names_every_sample():
     rows = sample("README.md").decode().splitlines()
     listed = {row.split("`")[1] for row in rows if row.startswith("| `")}
 
-    assert listed == {path.name for path in DATA.iterdir()} - {"README.md", ".gitattributes"}
+    files = {path.name for path in DATA.iterdir() if path.is_file()}
+    assert listed == files - {"README.md", ".gitattributes"}
     assert listed == {*SAMPLES, *DOCUMENTS}
 
 

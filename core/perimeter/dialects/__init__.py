@@ -7,14 +7,23 @@ Public: plugins contribute dialects, and tell by `exchange.dialect` what a reque
 from __future__ import annotations
 
 from perimeter.dialects.anthropic import ANTHROPIC, AnthropicDialect, AnthropicMessages
-from perimeter.dialects.base import RAW, Dialect, DialectTable, UpstreamType, to_json
-from perimeter.dialects.gemini import GEMINI, GeminiDialect, GeminiStream
-from perimeter.dialects.ollama import OLLAMA, OllamaDialect, OllamaStream
+from perimeter.dialects.base import (
+    CONVERSATIONS,
+    RAW,
+    Dialect,
+    DialectTable,
+    Operation,
+    UpstreamType,
+    to_json,
+)
+from perimeter.dialects.gemini import GEMINI, GeminiDialect, GeminiGenerate, GeminiStream
+from perimeter.dialects.ollama import OLLAMA, OllamaDialect, OllamaGenerate, OllamaStream
 from perimeter.dialects.openai import (
     OPENAI,
     OpenAIChat,
     OpenAICompletions,
     OpenAIDialect,
+    OpenAIEmbeddings,
     OpenAIResponses,
 )
 from perimeter.dialects.raw import RAW_TYPE
@@ -27,6 +36,7 @@ UPSTREAM_TYPES: dict[str, UpstreamType] = {
 """Every `type` of `[upstreams.<name>]`."""
 
 __all__ = [
+    "CONVERSATIONS",
     "RAW",
     "SHARED_PATHS",
     "UPSTREAM_TYPES",
@@ -35,13 +45,17 @@ __all__ = [
     "Dialect",
     "DialectTable",
     "GeminiDialect",
+    "GeminiGenerate",
     "GeminiStream",
     "OllamaDialect",
+    "OllamaGenerate",
     "OllamaStream",
     "OpenAIChat",
     "OpenAICompletions",
     "OpenAIDialect",
+    "OpenAIEmbeddings",
     "OpenAIResponses",
+    "Operation",
     "UpstreamType",
     "is_shared",
     "to_json",

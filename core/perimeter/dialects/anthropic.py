@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import attrs
 
-from perimeter.dialects.base import NEVER, Dialect, UpstreamType, to_json
+from perimeter.calls import LLMReply, LLMRequest, StreamParser
+from perimeter.dialects import anthropic_parser as messages
+from perimeter.dialects.base import NEVER, Dialect, Operation, UpstreamType, to_json
 
 
 _TYPES = {
@@ -41,6 +44,20 @@ class AnthropicDialect(Dialect):
 @attrs.frozen
 class AnthropicMessages(AnthropicDialect):
     """Messages."""
+
+    operation: ClassVar[Operation] = "chat"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return messages.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return messages.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return messages.AnthropicStream()
 
     def end_stream(self, reason: str) -> bytes:
         """Return the `error` event that Anthropic itself sends when it fails in a stream."""

@@ -8,8 +8,8 @@ from typing import Any
 from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Text, Usage
 from perimeter.dialects.anthropic_blocks import Blocks
 from perimeter.dialects.anthropic_content import content_of
-from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count, load
-from perimeter.framing import parse_sse
+from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count, error_type, load
+from perimeter.framing import read_sse
 
 
 _ELSEWHERE = frozenset({"model", "stream", "system"})
@@ -39,6 +39,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - 
             if isinstance(value, str | int | float) and name not in _ELSEWHERE
         },
         stream=fields.get("stream") is True,
+        user=as_text(as_dict(fields.get("metadata")).get("user_id")),
     )
 
 
@@ -53,15 +54,21 @@ def parse_reply(body: bytes) -> LLMReply:
 
 
 class AnthropicStream:
-    """Reads a message as it is streamed."""
+    """
+    Reads a message as it is streamed.
 
-    __slots__ = ("_blocks", "_error", "_fields", "_usage")
+    Attributes:
+        finished: Whether `message_stop` has come.
+    """
+
+    __slots__ = ("_blocks", "_error", "_fields", "_usage", "finished")
 
     def __init__(self) -> None:
+        self.finished = False
         self._fields: dict[str, Any] = {}
         self._blocks = Blocks()
         self._usage: dict[str, Any] | None = None
-        self._error = ""
+        self._error: dict[str, str] | None = None
 
     def feed(self, event: bytes) -> None:
         """
@@ -70,15 +77,15 @@ class AnthropicStream:
         Raises:
             ParseError: Its data is no JSON object; the parser goes on with the next one.
         """
-        name, data = parse_sse(event)
-        if not data or data == "[DONE]":  # a comment, or how other servers say that it is all
+        name, data = read_sse(event)
+        if not data or data == b"[DONE]":  # a comment, or how other servers say that it is all
             return
         try:
-            fields = load(data.encode())
+            fields = load(data)
         except ParseError:
             if name != "error":
                 raise
-            fields = {"error": data}
+            fields = {"error": data.decode("utf-8", "replace")}
         self._take(as_text(fields.get("type")) or name, fields)
 
     def reply(self) -> LLMReply:
@@ -99,10 +106,12 @@ class AnthropicStream:
             self._start(as_dict(fields.get("message")))
         elif kind == "message_delta":
             self._end(fields)
+        elif kind == "message_stop":
+            self.finished = True
         elif kind == "message":  # all of it at once, from servers that don't really stream
             self._start(fields)
         elif kind == "error" or fields.get("error"):
-            self._error = _error(fields) or "error"
+            self._error = {"message": _error(fields) or "error", "type": _error_type(fields)}
 
     def _start(self, message: dict[str, Any]) -> None:
         self._fields = {"type": "message", **message}
@@ -139,7 +148,12 @@ def _message(message: object) -> Message:
 def _system(system: object) -> str:
     if isinstance(system, str):
         return system
-    return "\n".join([part.text for part in content_of(system) if isinstance(part, Text)])
+    texts = [part.text for part in content_of(system) if isinstance(part, Text)]
+    return "\n".join([text for text in texts if not text.startswith(_BILLING)])
+
+
+_BILLING = "x-anthropic-billing-header:"
+"""What a block of Claude Code's begins with that is no instruction, and differs in each request."""
 
 
 def _tool_names(tools: object) -> tuple[str, ...]:
@@ -161,6 +175,7 @@ def _reply(fields: Mapping[str, Any]) -> LLMReply:
         finish_reason=as_text(fields.get("stop_reason")),
         usage=_usage(fields),
         error=_error(fields),
+        error_type=_error_type(fields),
     )
 
 
@@ -180,6 +195,13 @@ def _error(fields: Mapping[str, Any]) -> str:
     if fields.get("type") == "error" or "content" not in fields:
         return as_text(fields.get("message"))  # of gateways before the provider
     return ""
+
+
+def _error_type(fields: Mapping[str, Any]) -> str:
+    if not _error(fields):
+        return ""
+    error = fields.get("error")
+    return error_type(error if isinstance(error, dict) else fields)
 
 
 def _usage(fields: Mapping[str, Any]) -> Usage | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import instance_of
+
+from perimeter.calls import LLMReply, LLMRequest, StreamParser
 
 
 NEVER = re.compile(r"(?!)")
@@ -29,13 +31,21 @@ def to_json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
+Operation = Literal["chat", "text_completion", "embeddings", ""]
+"""What a call asks for, in OpenTelemetry's words; "" is not a call of a model."""
+
+CONVERSATIONS: frozenset[Operation] = frozenset({"chat", "text_completion"})
+"""Operations whose calls belong to sessions."""
+
+
 @attrs.frozen
 class Dialect:
     r"""
-    One API of one kind of provider: its paths, and how it says that something went wrong.
+    One API of one kind of provider: its paths, how to read it, and how it says what went wrong.
 
     A plugin contributes its own through the hook `dialects()`: an instance of one of the classes
-    here where another server speaks the same language under another path, or of a subclass.
+    here where another server speaks the same language under another path, or of a subclass, which
+    says what it can read by `operation` and the three methods that read.
 
         @attrs.frozen
         class AcmeTalk(OpenAIDialect):
@@ -56,12 +66,44 @@ class Dialect:
         pattern: Searched in the raw path, percent-encoding untouched, without the query. Anchored
             at the end only where compatible servers put the same API under a path of their own.
         methods: The methods that belong to it, upper-case.
+        operation: What its calls ask for; "" where there are none to be read.
     """
+
+    operation: ClassVar[Operation] = ""
 
     name: str = attrs.field(validator=instance_of(str))
     upstream_type: str = attrs.field(validator=instance_of(str))
     pattern: re.Pattern[str] = attrs.field(validator=instance_of(re.Pattern))
     methods: frozenset[str] = attrs.field(default=POST, validator=instance_of(frozenset))
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """
+        Read a request.
+
+        Args:
+            body: Content codings undone.
+            path: Where it was sent to; some APIs have the model there.
+
+        Raises:
+            ParseError: It can't be read.
+        """
+        return LLMRequest()
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """
+        Read a reply that was not streamed, or the body of an error.
+
+        Args:
+            body: Content codings undone.
+
+        Raises:
+            ParseError: It can't be read.
+        """
+        return LLMReply()
+
+    def stream_parser(self) -> StreamParser | None:
+        """Return a new reader of a stream; None where nothing can be read."""
+        return None
 
     def error(self, status: int, message: str, code: str) -> bytes:
         """

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import attrs
 
-from perimeter.dialects.base import NEVER, Dialect, UpstreamType, to_json
+from perimeter.calls import LLMReply, LLMRequest, StreamParser
+from perimeter.dialects import gemini_parser as parser
+from perimeter.dialects.base import NEVER, Dialect, Operation, UpstreamType, to_json
 
 
 _STATUSES = {
@@ -42,7 +45,26 @@ class GeminiDialect(Dialect):
 
 
 @attrs.frozen
-class GeminiStream(GeminiDialect):
+class GeminiGenerate(GeminiDialect):
+    """`generateContent`."""
+
+    operation: ClassVar[Operation] = "chat"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return parser.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return parser.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return parser.GeminiStream()
+
+
+@attrs.frozen
+class GeminiStream(GeminiGenerate):
     """`streamGenerateContent`; with `alt=sse`, for a JSON array can't be ended by an event."""
 
     def end_stream(self, reason: str) -> bytes:
@@ -53,7 +75,7 @@ class GeminiStream(GeminiDialect):
 _MODEL = r"/(?:models|tunedModels|endpoints)/[^/]+(?::|%3[Aa])"
 """A model and, after it, a colon; some clients percent-encode that."""
 
-GENERATE = GeminiDialect("gemini.generate", "gemini", re.compile(_MODEL + r"generateContent\Z"))
+GENERATE = GeminiGenerate("gemini.generate", "gemini", re.compile(_MODEL + r"generateContent\Z"))
 
 STREAM = GeminiStream("gemini.stream", "gemini", re.compile(_MODEL + r"streamGenerateContent\Z"))
 

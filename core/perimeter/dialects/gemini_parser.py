@@ -19,8 +19,17 @@ from perimeter.dialects.gemini_content import (
     messages_of,
     parts_of,
 )
-from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count, load, load_any
-from perimeter.framing import parse_sse
+from perimeter.dialects.parsing import (
+    as_dict,
+    as_json,
+    as_list,
+    as_text,
+    count,
+    error_type,
+    load,
+    load_any,
+)
+from perimeter.framing import read_sse
 
 
 _PATH = re.compile(r"/(?:models|tunedModels|endpoints)/([^/]+?)(?::|%3[Aa])(\w+)\Z")
@@ -117,12 +126,17 @@ class GeminiStream:
     Reads a reply as it is streamed, in either framing.
 
     Each chunk has the shape of a whole reply, so a reply that was not streamed is one chunk.
+
+    Attributes:
+        finished: Never: nothing says which chunk is the last.
     """
 
-    __slots__ = ("_candidates", "_error", "_feedback", "_id", "_model", "_usage")
+    finished = False
+
+    __slots__ = ("_candidates", "_error", "_error_type", "_feedback", "_id", "_model", "_usage")
 
     def __init__(self) -> None:
-        self._id = self._model = self._error = ""
+        self._id = self._model = self._error = self._error_type = ""
         self._candidates: dict[int, _Candidate] = {}
         self._feedback: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
@@ -134,8 +148,8 @@ class GeminiStream:
         Raises:
             ParseError: It has neither a JSON object nor an array; the parser goes on with the next.
         """
-        _, data = parse_sse(event)
-        text = data.encode() if data else _element(event)
+        _, data = read_sse(event)
+        text = data or _element(event)
         if text and text != b"[DONE]":  # which only compatible servers send
             self.take(load_any(text))
 
@@ -157,24 +171,31 @@ class GeminiStream:
             raise ParseError(message)
 
     def reply(self) -> LLMReply:
-        """Return the reply as far as it has come; of several candidates the first."""
+        """
+        Return the reply as far as it has come; of several candidates the first.
+
+        A prompt that was blocked is no error, just as an answer that was isn't: why it was is the
+        reason to finish. Azure's filter is read alike.
+        """
         index = min(self._candidates, default=0)
         answer = self._candidates.get(index, _Candidate())
         blocked = "" if self._candidates else _reason(get(self._feedback, "blockReason"))
-        said = as_text(get(self._feedback, "blockReasonMessage")) if blocked else ""
         return LLMReply(
             id=self._id,
             model=self._model,
             message=answer.message(),
             finish_reason=answer.finish_reason or blocked,
             usage=_usage(self._usage),
-            error=self._error or said or blocked,
+            error=self._error,
+            error_type=self._error_type,
         )
 
     def _take(self, chunk: Mapping[str, Any]) -> None:
         self._id = self._id or as_text(get(chunk, "responseId"))
         self._model = self._model or as_text(get(chunk, "modelVersion"))
-        self._error = self._error or _error(chunk)
+        if not self._error:
+            self._error = _error(chunk)
+            self._error_type = _error_type(chunk) if self._error else ""
         self._feedback.update(as_dict(get(chunk, "promptFeedback")))
         # Of the stream so far, not of the chunk; what a later chunk leaves out stays as it was.
         self._usage.update(as_dict(get(chunk, "usageMetadata")))
@@ -219,6 +240,13 @@ def _error(chunk: Mapping[str, Any]) -> str:
         return as_json(error)
     # Gateways before the provider have shapes of their own.
     return as_text(chunk.get("message")) if "candidates" not in chunk else ""
+
+
+def _error_type(chunk: Mapping[str, Any]) -> str:
+    """Return the status by name: its code is only that of HTTP, which says less."""
+    error = chunk.get("error")
+    fields = error if isinstance(error, dict) else chunk
+    return as_text(fields.get("status")) or error_type(fields)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import attrs
 
-from perimeter.dialects.base import NEVER, Dialect, UpstreamType, to_json
+from perimeter.calls import LLMReply, LLMRequest, StreamParser
+from perimeter.dialects import ollama_parser as parser
+from perimeter.dialects.base import NEVER, Dialect, Operation, UpstreamType, to_json
 
 
 @attrs.frozen
@@ -20,16 +23,37 @@ class OllamaDialect(Dialect):
 
 @attrs.frozen
 class OllamaStream(OllamaDialect):
-    """Chat and generate, which stream lines of JSON unless told not to."""
+    """Chat, which streams lines of JSON unless told not to."""
+
+    operation: ClassVar[Operation] = "chat"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return parser.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return parser.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return parser.OllamaStream()
 
     def end_stream(self, reason: str) -> bytes:
         """Return a line with an error."""
         return to_json({"error": reason}) + b"\n"
 
 
+@attrs.frozen
+class OllamaGenerate(OllamaStream):
+    """Generate; its bodies tell themselves from those of chat."""
+
+    operation: ClassVar[Operation] = "text_completion"
+
+
 CHAT = OllamaStream("ollama.chat", "ollama", re.compile(r"/api/chat/?\Z"))
 
-GENERATE = OllamaStream("ollama.generate", "ollama", re.compile(r"/api/generate/?\Z"))
+GENERATE = OllamaGenerate("ollama.generate", "ollama", re.compile(r"/api/generate/?\Z"))
 
 OLLAMA = UpstreamType(
     "ollama",

@@ -19,7 +19,16 @@ from perimeter.calls import (
     ToolResult,
     Usage,
 )
-from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count, digest, load
+from perimeter.dialects.parsing import (
+    as_dict,
+    as_json,
+    as_list,
+    as_text,
+    count,
+    digest,
+    error_type,
+    load,
+)
 
 
 ASSISTANT = "assistant"
@@ -171,13 +180,16 @@ class OllamaStream:
     Reads a reply as it is streamed, line by line.
 
     Each line has the shape of a whole reply, so a reply that was not streamed is one line.
+
+    Attributes:
+        finished: Whether the last line has come.
     """
 
-    __slots__ = ("_begun", "_calls", "_fields", "_images", "_texts", "_thoughts")
+    __slots__ = ("_begun", "_calls", "_fields", "_images", "_texts", "_thoughts", "finished")
 
     def __init__(self) -> None:
         self._fields: dict[str, Any] = {}
-        self._begun = False
+        self._begun = self.finished = False
         self._thoughts: list[str] = []
         self._texts: list[str] = []
         self._images: list[Any] = []
@@ -200,6 +212,8 @@ class OllamaStream:
             self._add(message, message.get("content"))
         elif isinstance(fields.get("response"), str):
             self._add(fields, fields["response"])
+        if fields.get("done") is True:
+            self.finished = True
         for name in _KEPT:
             if value := fields.get(name):
                 self._fields[name] = value
@@ -212,6 +226,7 @@ class OllamaStream:
             finish_reason=as_text(self._fields.get("done_reason")),
             usage=_usage(self._fields),
             error=_error(self._fields.get("error")),
+            error_type=error_type(self._fields.get("error")),
         )
 
     def _add(self, said: Mapping[str, Any], text: object) -> None:
@@ -233,13 +248,25 @@ class OllamaStream:
         return Message(ASSISTANT, tuple(_parts(said, thoughts=True)))
 
 
-_KEPT = ("model", "done_reason", "prompt_eval_count", "eval_count", "error")
+_KEPT = (
+    "model",
+    "done_reason",
+    "prompt_eval_count",
+    "prompt_eval_cached_count",
+    "eval_count",
+    "error",
+)
 
 
 def _usage(fields: Mapping[str, Any]) -> Usage | None:
-    """Return the tokens, of which the last line tells; a count of 0 is left out there."""
+    """
+    Return the tokens, of which the last line tells; a count of 0 is left out there.
+
+    Those of the prompt that came from a cache are counted in the prompt.
+    """
     prompt, answer = count(fields.get("prompt_eval_count")), count(fields.get("eval_count"))
-    return Usage(input=prompt, output=answer) if prompt or answer else None
+    cached = count(fields.get("prompt_eval_cached_count"))
+    return Usage(input=prompt, output=answer, cache_read=cached) if prompt or answer else None
 
 
 def _error(error: object) -> str:

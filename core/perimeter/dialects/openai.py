@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
-from perimeter.dialects.base import GENERATED_CODE, NEVER, Dialect, UpstreamType, to_json
+from perimeter.calls import LLMReply, LLMRequest, StreamParser
+from perimeter.dialects import openai_chat_parser as chat
+from perimeter.dialects import openai_responses_parser as responses
+from perimeter.dialects import openai_text_parser as text
+from perimeter.dialects.base import (
+    GENERATED_CODE,
+    NEVER,
+    Dialect,
+    Operation,
+    UpstreamType,
+    to_json,
+)
 
 
 def _error(message: str, kind: str, code: str) -> dict[str, Any]:
@@ -31,6 +42,20 @@ class OpenAIDialect(Dialect):
 class OpenAIChat(OpenAIDialect):
     """Chat completions."""
 
+    operation: ClassVar[Operation] = "chat"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return chat.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return chat.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return chat.OpenAIChatStream()
+
     def end_stream(self, reason: str) -> bytes:
         """Return a chunk with an error, as Groq and OpenRouter send it; no `[DONE]` follows it."""
         error = _error(reason, "server_error", GENERATED_CODE)
@@ -41,10 +66,53 @@ class OpenAIChat(OpenAIDialect):
 class OpenAICompletions(OpenAIChat):
     """Legacy completions; their streams end like those of chat completions."""
 
+    operation: ClassVar[Operation] = "text_completion"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return text.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return text.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return text.OpenAITextStream()
+
+
+@attrs.frozen
+class OpenAIEmbeddings(OpenAIDialect):
+    """Embeddings, which are no conversation and are never streamed."""
+
+    operation: ClassVar[Operation] = "embeddings"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return text.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return text.parse_reply(body)
+
 
 @attrs.frozen
 class OpenAIResponses(OpenAIDialect):
     """The Responses API."""
+
+    operation: ClassVar[Operation] = "chat"
+
+    def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+        """Read a request."""
+        return responses.parse_request(body, path)
+
+    def read_reply(self, body: bytes) -> LLMReply:
+        """Read a reply."""
+        return responses.parse_reply(body)
+
+    def stream_parser(self) -> StreamParser:
+        """Return a reader of a stream."""
+        return responses.OpenAIResponsesStream()
 
     def end_stream(self, reason: str) -> bytes:
         """Return `response.failed`."""
@@ -86,7 +154,9 @@ CHAT = OpenAIChat("openai.chat", "openai", re.compile(r"/chat/completions/?\Z"))
 RESPONSES = OpenAIResponses("openai.responses", "openai", re.compile(r"/responses/?\Z"))
 
 # Ollama's own /api/embeddings is something else.
-EMBEDDINGS = OpenAIDialect("openai.embeddings", "openai", re.compile(r"(?<!\A/api)/embeddings/?\Z"))
+EMBEDDINGS = OpenAIEmbeddings(
+    "openai.embeddings", "openai", re.compile(r"(?<!\A/api)/embeddings/?\Z")
+)
 
 # Others end alike and are something else: /chat/completions, /fim/completions (Mistral),
 # /prompts/<id>/completions (Portkey).

@@ -20,11 +20,18 @@ def message_of(value: object) -> Message:
     if not isinstance(value, dict):
         return Message("", (_unknown(value),))
     role = as_text(value.get("role"))
+    content = value.get("content")
+    if len(value) == 2 and content and type(content) is str and role in _PLAIN:
+        parts: tuple[Part, ...] = (Text(content),)
+        return Message(role, _split_thoughts(parts) if role == ASSISTANT else parts)
     if role == ASSISTANT:
         return answer_of(value)
     if role in {"tool", "function"}:
         return Message(role, (_result(value),))
     return Message(role, content_of(value.get("content")))
+
+
+_PLAIN = frozenset({"user", "system", "developer", ASSISTANT})
 
 
 def answer_of(message: Mapping[str, Any]) -> Message:

@@ -12,9 +12,9 @@ import attrs
 from perimeter.calls import LLMReply, LLMRequest, Message
 from perimeter.dialects.openai_chat_content import answer_of, message_of
 from perimeter.dialects.openai_chat_stream import Assembly, other_usage
-from perimeter.dialects.openai_usage import error_of, usage_of
-from perimeter.dialects.parsing import as_dict, as_list, as_text, count, load
-from perimeter.framing import cutter, parse_sse
+from perimeter.dialects.openai_usage import error_of, error_type_of, usage_of
+from perimeter.dialects.parsing import as_dict, as_list, as_text, count, filtered, load
+from perimeter.framing import cutter, read_sse
 
 
 def parse_request(body: bytes, path: str = "") -> LLMRequest:
@@ -39,6 +39,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:
         tools=(*_tool_names(fields.get("tools")), *_tool_names(fields.get("functions"))),
         params=params_of(fields),
         stream=fields.get("stream") is True,
+        user=as_text(fields.get("user")),
     )
 
 
@@ -104,13 +105,18 @@ def reply_of(fields: Mapping[str, Any]) -> LLMReply:
     """
     choices = [choice for choice in as_list(fields.get("choices")) if isinstance(choice, dict)]
     choice = min(choices, key=_index, default={})
+    failed = fields
+    if choice.get("error") and not fields.get("error"):
+        failed = {**fields, "error": choice["error"]}
+    error = error_of(failed)
     return LLMReply(
         id=as_text(fields.get("id")),
         model=as_text(fields.get("model")),
         message=_message(choice),
-        finish_reason=as_text(choice.get("finish_reason")),
+        finish_reason=as_text(choice.get("finish_reason")) or filtered(failed.get("error")),
         usage=usage_of(fields.get("usage") or other_usage(fields)),
-        error=error_of(fields) or error_of({"error": choice.get("error"), "choices": ()}),
+        error=error,
+        error_type=error_type_of(failed) if error else "",
     )
 
 
@@ -155,9 +161,11 @@ class OpenAIChatStream:
 
     Attributes:
         assembly: What has come.
+        finished: Whether `[DONE]` has come.
     """
 
     assembly: Assembly = attrs.field(factory=Assembly, init=False)
+    finished: bool = attrs.field(default=False, init=False)
 
     def feed(self, event: bytes) -> None:
         """
@@ -166,17 +174,19 @@ class OpenAIChatStream:
         Raises:
             ParseError: Its data is no JSON object.
         """
-        name, data = parse_sse(event)
-        if not data.strip():
+        name, data = read_sse(event)
+        if not data or data.isspace():
             data = _unframed(event)
-        if data and not data.startswith("[DONE]"):
-            self.assembly.add(load(data.encode()), failed=name == "error")
+        if data.startswith(b"[DONE]"):
+            self.finished = True
+        elif data:
+            self.assembly.add(load(data), failed=name == "error")
 
     def reply(self) -> LLMReply:
         """Return the reply as far as it has come."""
         return reply_of(self.assembly.whole())
 
 
-def _unframed(event: bytes) -> str:
-    """Return a JSON body that came in place of a stream, or ""."""
-    return event.decode("utf-8", "replace") if event.lstrip()[:1] == b"{" else ""
+def _unframed(event: bytes) -> bytes:
+    """Return a JSON body that came in place of a stream, or b""."""
+    return event if event.lstrip()[:1] == b"{" else b""

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 from perimeter.dialects.openai_chat_content import reasoning_text
-from perimeter.dialects.openai_usage import error_of
-from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count
+from perimeter.dialects.openai_usage import error_of, error_type_of
+from perimeter.dialects.parsing import FILTERED, as_dict, as_json, as_list, as_text, count, filtered
 
 
 @attrs.define(eq=False)
@@ -172,7 +172,7 @@ class Assembly:
 
     _head: dict[str, str] = attrs.field(factory=dict, init=False)
     _usage: Any = attrs.field(default=None, init=False)
-    _error: str = attrs.field(default="", init=False)
+    _error: dict[str, str] | None = attrs.field(default=None, init=False)
     _choices: dict[int, Choice] = attrs.field(factory=dict, init=False)
 
     def add(self, chunk: Mapping[str, Any], *, failed: bool = False) -> None:
@@ -194,13 +194,12 @@ class Assembly:
         if usage := (chunk.get("usage") or other_usage(chunk)):
             self._usage = usage
         if failed or "choices" not in chunk or "error" in chunk:
-            self._error = self._error or error_of(chunk) or ("error" if failed else "")
+            self._error = self._error or _error(chunk, failed=failed)
 
     def whole(self) -> dict[str, Any]:
         """Return it as it would have come unstreamed."""
         choices = [self._choices[index].whole() for index in sorted(self._choices)]
-        error = self._error or None
-        return {**self._head, "usage": self._usage, "error": error, "choices": choices}
+        return {**self._head, "usage": self._usage, "error": self._error, "choices": choices}
 
     def _choice(self, choice: Mapping[str, Any]) -> Choice:
         index = count(choice.get("index"))
@@ -214,6 +213,13 @@ class Assembly:
             value = chunk.get(name)
             if value and isinstance(value, str):
                 self._head.setdefault(name, value)
+
+
+def _error(chunk: Mapping[str, Any], *, failed: bool) -> dict[str, str] | None:
+    if filtered(chunk.get("error")):
+        return {"code": FILTERED}
+    message = error_of(chunk) or ("error" if failed else "")
+    return {"message": message, "type": error_type_of(chunk)} if message else None
 
 
 def other_usage(fields: Mapping[str, Any]) -> Any:

@@ -14,8 +14,16 @@ from perimeter.dialects.openai_responses_items import (
     tool_names,
 )
 from perimeter.dialects.openai_responses_stream import Items
-from perimeter.dialects.parsing import as_dict, as_list, as_text, count, load
-from perimeter.framing import parse_sse
+from perimeter.dialects.parsing import (
+    as_dict,
+    as_list,
+    as_text,
+    count,
+    error_type,
+    filtered,
+    load,
+)
+from perimeter.framing import read_sse
 
 
 def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - alike for all
@@ -40,6 +48,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - 
         params=_params(fields),
         stream=fields.get("stream") is True,
         previous_response_id=as_text(fields.get("previous_response_id")),
+        user=as_text(fields.get("user")),
         conversation=_id(fields.get("conversation")),
     )
 
@@ -108,11 +117,14 @@ def _reply(fields: Mapping[str, Any], output: list[Any]) -> LLMReply:
         finish_reason=_finish_reason(fields),
         usage=usage_of(fields.get("usage")),
         error=error_of(fields),
+        error_type=error_type_of(fields),
     )
 
 
 def _finish_reason(fields: Mapping[str, Any]) -> str:
     """Return why an answer is incomplete, else its status, which `queued` is as well."""
+    if reason := filtered(fields.get("error")):
+        return reason
     status = as_text(fields.get("status"))
     if status == "incomplete":
         return as_text(as_dict(fields.get("incomplete_details")).get("reason")) or status
@@ -142,7 +154,9 @@ def usage_of(value: object) -> Usage | None:
 
 def error_of(fields: Mapping[str, Any]) -> str:
     """
-    Return what went wrong, "" if nothing did.
+    Return what went wrong, "" if nothing did, or only a filter of content stepped in.
+
+    An answer that is incomplete is none of it: why is the reason that it finished for.
 
     Args:
         fields: A response, the body of an HTTP error, or an event of type `error`.
@@ -151,6 +165,8 @@ def error_of(fields: Mapping[str, Any]) -> str:
         The message, else its code or type; `failed` for a response that failed without a word.
     """
     error = fields.get("error")
+    if filtered(error):
+        return ""
     if isinstance(error, dict):
         return _said(error) or "error"
     if isinstance(error, str) and error:  # xAI
@@ -159,6 +175,14 @@ def error_of(fields: Mapping[str, Any]) -> str:
     if bare or fields.get("type") == "error":
         return _said(fields) or "error"
     return "failed" if fields.get("status") == "failed" else ""
+
+
+def error_type_of(fields: Mapping[str, Any]) -> str:
+    """Return what the error that `error_of` finds is called, "" where the server does not say."""
+    if not error_of(fields):
+        return ""
+    error = fields.get("error")
+    return error_type(error if isinstance(error, dict) else fields)
 
 
 def _said(error: Mapping[str, Any]) -> str:
@@ -181,7 +205,7 @@ class OpenAIResponsesStream:
     _response: Mapping[str, Any] = attrs.field(factory=dict, init=False)
     _items: Items = attrs.field(factory=Items, init=False)
     _ended: bool = attrs.field(default=False, init=False)
-    _error: str = attrs.field(default="", init=False)
+    _failed: Mapping[str, Any] = attrs.field(factory=dict, init=False)
 
     def feed(self, event: bytes) -> None:
         """
@@ -190,10 +214,10 @@ class OpenAIResponsesStream:
         Raises:
             ParseError: Its data is no JSON object.
         """
-        name, data = parse_sse(event)
-        if not data or data == "[DONE]":
+        name, data = read_sse(event)
+        if not data or data == b"[DONE]":
             return
-        fields = load(data.encode())
+        fields = load(data)
         kind = as_text(fields.get("type")) or name
         response = fields.get("response")
         if isinstance(response, dict):
@@ -201,7 +225,12 @@ class OpenAIResponsesStream:
         elif kind.startswith("response."):
             self._items.take(kind, fields)
         if kind == "error" or fields.get("error"):
-            self._error = error_of({"type": "error", **fields})
+            self._failed = {"type": "error", **fields}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last event has come."""
+        return self._ended
 
     def reply(self) -> LLMReply:
         """Return the reply as far as it has come."""
@@ -209,7 +238,14 @@ class OpenAIResponsesStream:
         if not (self._ended and output):
             output = self._items.output() or output
         reply = _reply(self._response, output)
-        return reply if reply.error else attrs.evolve(reply, error=self._error)
+        if reply.error or not self._failed:
+            return reply
+        return attrs.evolve(
+            reply,
+            error=error_of(self._failed),
+            error_type=error_type_of(self._failed),
+            finish_reason=filtered(self._failed.get("error")) or reply.finish_reason,
+        )
 
     def _follow(self, response: Mapping[str, Any], state: str) -> None:
         if self._ended:

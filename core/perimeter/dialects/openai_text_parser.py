@@ -73,6 +73,8 @@ class _Reply(msgspec.Struct, omit_defaults=True):
     error: Any = None
     message: Any = None
     detail: Any = None
+    type: Any = None
+    code: Any = None
 
 
 _decode = msgspec.json.Decoder(_Reply).decode

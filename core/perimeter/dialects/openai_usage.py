@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perimeter.calls import Usage
-from perimeter.dialects.parsing import as_dict, as_json, count
+from perimeter.dialects.parsing import as_dict, as_json, count, error_type, filtered
 
 
 def usage_of(value: object) -> Usage | None:
@@ -18,8 +18,9 @@ def usage_of(value: object) -> Usage | None:
     embeddings some (Voyage) give nothing but the total.
     """
     usage = as_dict(value)
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    completion = _first(usage, "completion_tokens", "output_tokens")
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt = usage.get("input_tokens") if prompt is None else prompt
+    completion = usage.get("output_tokens") if completion is None else completion
     if prompt is None and completion is None:
         prompt = usage.get("total_tokens")
     if prompt is None and completion is None:
@@ -37,25 +38,25 @@ def usage_of(value: object) -> Usage | None:
     )
 
 
-def _first(usage: Mapping[str, Any], *names: str) -> Any:
-    return next((usage[name] for name in names if usage.get(name) is not None), None)
-
-
 def _cached(usage: Mapping[str, Any]) -> tuple[int, int]:
-    details = as_dict(_first(usage, "prompt_tokens_details", "input_tokens_details"))
-    read = _first(details, "cached_tokens")
+    get = usage.get
+    details = as_dict(get("prompt_tokens_details") or get("input_tokens_details")).get
+    read, written = details("cached_tokens"), details("cache_write_tokens")
     if read is None:
-        read = _first(usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
-    written = _first(details, "cache_write_tokens", "cache_creation_tokens")
+        read = get("prompt_cache_hit_tokens")
+        read = get("cached_tokens") if read is None else read
+        read = get("cache_read_input_tokens") if read is None else read
     if written is None:
-        written = usage.get("cache_creation_input_tokens")
+        written = details("cache_creation_tokens")
+        written = get("cache_creation_input_tokens") if written is None else written
     return count(read), count(written)
 
 
 def _reasoning(usage: Mapping[str, Any]) -> int:
-    details = as_dict(_first(usage, "completion_tokens_details", "output_tokens_details"))
-    found = _first(details, "reasoning_tokens")
-    return count(usage.get("reasoning_tokens") if found is None else found)
+    get = usage.get
+    details = as_dict(get("completion_tokens_details") or get("output_tokens_details"))
+    found = details.get("reasoning_tokens")
+    return count(get("reasoning_tokens") if found is None else found)
 
 
 def _output(usage: Mapping[str, Any], prompt: int, completion: int, reasoning: int) -> int:
@@ -66,7 +67,7 @@ def _output(usage: Mapping[str, Any], prompt: int, completion: int, reasoning: i
 
 def error_of(fields: Mapping[str, Any]) -> str:
     """
-    Return what went wrong, "" if nothing did.
+    Return what went wrong, "" if nothing did, or only a filter of content stepped in.
 
     Args:
         fields: A reply, a chunk or the body of an HTTP error, of whichever server: the error may
@@ -74,10 +75,20 @@ def error_of(fields: Mapping[str, Any]) -> str:
     """
     error = fields.get("error")
     if error:
+        if filtered(error):
+            return ""
         return _said(as_dict(error)) or as_json(error)
     if any(name in fields for name in ("choices", "data", "usage")):
         return ""
     return _said(fields) if "message" in fields or "detail" in fields else ""
+
+
+def error_type_of(fields: Mapping[str, Any]) -> str:
+    """Return what the error that `error_of` finds is called, "" where the server does not say."""
+    if not error_of(fields):
+        return ""
+    error = fields.get("error")
+    return error_type(error if isinstance(error, dict) else fields)
 
 
 def _said(error: Mapping[str, Any]) -> str:

@@ -12,6 +12,11 @@ from perimeter.calls import Media, ParseError
 
 
 _DIGITS = 32
+LARGE = 256 * 1024
+"""Bytes of a body that is read in pieces."""
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _TOO_DEEP = "JSON that is nested too deeply"
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -43,11 +48,29 @@ def load_any(body: bytes) -> Any:
         ParseError: It is no JSON, or nested too deeply.
     """
     try:
-        return _decode(body)
+        return _decode(body) if len(body) < LARGE else _load_in_pieces(body)
     except RecursionError:
         raise ParseError(_TOO_DEEP) from None
     except (ValueError, msgspec.MsgspecError):
         return _load_leniently(body)
+
+
+def _load_in_pieces(body: bytes) -> Any:
+    """
+    Read a large body list element by list element.
+
+    The interpreter is held while C code runs, and a server has other things to do in between.
+    """
+    if body.lstrip()[:1] != b"{":
+        return _decode(body)
+    return {name: _load_piece(raw) for name, raw in _decode_object(body).items()}
+
+
+def _load_piece(raw: msgspec.Raw) -> Any:
+    data = memoryview(raw)
+    if len(data) < LARGE or data[0] != ord("["):
+        return _decode(raw)
+    return [_decode(element) for element in _decode_list(raw)]
 
 
 def _load_leniently(body: bytes) -> Any:
@@ -100,6 +123,37 @@ def _as_odd_json(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
     except (ValueError, RecursionError):
         return ""
+
+
+FILTERED = "content_filter"
+"""Azure's code of the error that a prompt ends in which its filter stopped."""
+
+
+def error_type(error: Any) -> str:
+    """
+    Return what an error is called: its type, else its code, which may be a number; else "".
+
+    Args:
+        error: The object that tells of it. A type of `error` only says that it is one.
+    """
+    fields = as_dict(error)
+    kind, code = as_text(fields.get("type")), fields.get("code")
+    if kind and kind != "error":
+        return kind
+    return str(code) if type(code) is int else as_text(code)
+
+
+def filtered(error: Any) -> str:
+    """
+    Return the reason for the end of a call that a filter stopped; "" where none did.
+
+    What a provider's filter stops, prompt or answer, is no failure of the call, whatever its shape:
+    it is a reason to finish, and there is no error. Gemini's blocked prompts are read alike.
+
+    Args:
+        error: The object that tells of an error.
+    """
+    return FILTERED if as_dict(error).get("code") == FILTERED else ""
 
 
 def count(value: Any) -> int:

@@ -168,19 +168,26 @@ def test_counted_tokens_are_the_input():
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "message", "kind"),
     [
-        ({"type": "error", "error": {"type": "api_error", "message": "no"}}, "no"),
-        ({"type": "error", "error": {"type": "api_error"}, "request_id": "r"}, "api_error"),
-        ({"type": "error", "error": {"odd": 1}}, '{"odd":1}'),
-        ({"type": "error", "message": "no"}, "no"),
-        ({"error": "no"}, "no"),
-        ({"message": "no such route"}, "no such route"),
+        ({"type": "error", "error": {"type": "api_error", "message": "no"}}, "no", "api_error"),
+        ({"type": "error", "error": {"type": "api_error"}}, "api_error", "api_error"),
+        ({"type": "error", "error": {"odd": 1}}, '{"odd":1}', ""),
+        ({"type": "error", "message": "no"}, "no", ""),
+        ({"error": {"message": "no", "code": 502}}, "no", "502"),
+        ({"error": "no"}, "no", ""),
+        ({"message": "no such route"}, "no such route", ""),
     ],
 )
-def test_errors_say_what_is_wrong(body, message):
+def test_errors_say_what_is_wrong(body, message, kind):
     """An error is its message, whatever shape a server gives it, and there is no answer."""
-    assert reply(**body) == LLMReply(error=message)
+    assert reply(**body) == LLMReply(error=message, error_type=kind)
+
+
+def test_an_answer_is_no_error():
+    """Whatever else is there that has a type or a code."""
+    found = reply(type="message", content=[], code=1, stop_reason="refusal")
+    assert (found.error, found.error_type) == ("", "")
 
 
 def test_large_requests_are_read_in_little_time():

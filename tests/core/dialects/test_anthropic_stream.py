@@ -131,7 +131,7 @@ def test_an_error_in_mid_stream_is_kept_beside_what_came():
     """The words so far and their usage count, and the error is told."""
     error = {"type": "overloaded_error", "message": "Overloaded"}
     found = parsed(*FULL[:5], sse(type="error", error=error))
-    assert found.error == "Overloaded"
+    assert (found.error, found.error_type) == ("Overloaded", "overloaded_error")
     assert found.message == Message("assistant", (Thinking("Hm"),))
     assert found.usage == Usage(15, 1, cache_read=5)
     assert found.finish_reason == ""

@@ -129,30 +129,32 @@ def test_of_several_candidates_the_first_counts():
 
 
 def test_a_prompt_that_was_blocked():
-    """There is no candidate then, and no tokens perhaps."""
+    """There is no candidate then, and no tokens perhaps; why is told, but is no error."""
     feedback = {"blockReason": "MODEL_ARMOR", "blockReasonMessage": "Filtered."}
     metadata = {"trafficType": "ON_DEMAND"}
     found = reply(promptFeedback=feedback, usageMetadata=metadata, responseId="r")
-    assert found == LLMReply("r", finish_reason="MODEL_ARMOR", error="Filtered.")
-    assert reply(promptFeedback={"blockReason": "SAFETY"}).error == "SAFETY"
+    assert found == LLMReply("r", finish_reason="MODEL_ARMOR")
+    assert reply(promptFeedback={"blockReason": "SAFETY"}) == LLMReply(finish_reason="SAFETY")
     fine = reply(promptFeedback={"safetyRatings": []}, candidates=[{"finishReason": "STOP"}])
     assert (fine.error, fine.finish_reason) == ("", "STOP")
 
 
 ERRORS = [
-    ({"error": {"code": 400, "message": "Bad.", "status": "INVALID_ARGUMENT"}}, "Bad."),
-    ([{"error": {"code": 400, "message": "Bad.", "status": "INVALID_ARGUMENT"}}], "Bad."),
-    ({"error": {"code": 400, "status": "INVALID_ARGUMENT"}}, "INVALID_ARGUMENT"),
-    ({"error": {"code": 400}}, '{"code":400}'),
-    ({"error": "Bad."}, "Bad."),
-    ({"message": "Gateway."}, "Gateway."),
+    ({"error": {"code": 400, "message": "Bad.", "status": "INVALID"}}, "Bad.", "INVALID"),
+    ([{"error": {"code": 400, "message": "Bad.", "status": "INVALID"}}], "Bad.", "INVALID"),
+    ({"error": {"code": 400, "status": "INVALID"}}, "INVALID", "INVALID"),
+    ({"error": {"code": 400}}, '{"code":400}', "400"),
+    ({"error": "Bad."}, "Bad.", ""),
+    ({"message": "Gateway."}, "Gateway.", ""),
+    ({"message": "Gateway.", "code": 5}, "Gateway.", "5"),
 ]
 
 
-@pytest.mark.parametrize(("body", "error"), ERRORS)
-def test_errors(body, error):
+@pytest.mark.parametrize(("body", "error", "kind"), ERRORS)
+def test_errors(body, error, kind):
     """The provider's, in an array where an array was asked for, and those of gateways."""
-    assert parse_reply(json.dumps(body, indent=2).encode()) == LLMReply(error=error)
+    found = parse_reply(json.dumps(body, indent=2).encode())
+    assert found == LLMReply(error=error, error_type=kind)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"1", b'"a"', b"null"])

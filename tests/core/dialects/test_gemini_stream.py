@@ -174,14 +174,16 @@ def test_errors_in_place_of_a_stream(sample, framing):
     body = (DATA / sample).read_bytes()
     found = parse(framing, body)
     assert found.error
-    assert found == parse_reply(body) == LLMReply(error=found.error)
+    assert found.error_type.isupper()
+    assert found == parse_reply(body)
+    assert found == LLMReply(error=found.error, error_type=found.error_type)
 
 
 def test_an_error_in_an_array_of_its_own():
     """As it comes where no `alt=sse` was asked for, in any framing."""
     body = json.dumps([{"error": {"code": 429, "message": "Slow down."}}], indent=2).encode()
     for framing in ("sse", "json-array"):
-        assert parse(framing, body) == LLMReply(error="Slow down.")
+        assert parse(framing, body) == LLMReply(error="Slow down.", error_type="429")
 
 
 def chunk(*parts, **fields):
@@ -191,11 +193,14 @@ def chunk(*parts, **fields):
 
 def test_an_error_in_the_middle():
     """What came before it stays."""
-    error = format_sse(json.dumps({"error": {"code": 503, "message": "Overloaded."}}))
+    overloaded = {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}
+    error = format_sse(json.dumps({"error": overloaded}))
     found = parse("sse", chunk({"text": "a"}) + error)
-    assert found == LLMReply(message=Message("assistant", (Text("a"),)), error="Overloaded.")
+    said = Message("assistant", (Text("a"),))
+    assert found == LLMReply(message=said, error="Overloaded.", error_type="UNAVAILABLE")
     again = format_sse(json.dumps({"error": {"message": "Closed."}}))
-    assert parse("sse", error + again).error == "Overloaded."
+    both = parse("sse", error + again)
+    assert (both.error, both.error_type) == ("Overloaded.", "UNAVAILABLE")
 
 
 def test_candidates_are_kept_apart():

@@ -144,16 +144,22 @@ def test_thoughts_that_are_left_in_the_text():
 
 
 @pytest.mark.parametrize(
-    ("error", "message"), [("No.", "No."), ({"message": "No."}, "No."), ({"a": 1}, '{"a":1}')]
+    ("error", "message", "kind"),
+    [
+        ("No.", "No.", ""),
+        ({"message": "No.", "type": "api_error"}, "No.", "api_error"),
+        ({"a": 1}, '{"a":1}', ""),
+    ],
 )
-def test_errors(error, message):
+def test_errors(error, message, kind):
     """Alone, and after the beginning of a stream."""
     body = json.dumps({"error": error}).encode()
-    assert parse_reply(body) == LLMReply(error=message)
+    assert parse_reply(body) == LLMReply(error=message, error_type=kind)
     stream = OllamaStream()
     stream.feed(b'{"response": "a"}\n')
     stream.feed(body + b"\n")
-    assert stream.reply() == LLMReply(message=Message("assistant", (Text("a"),)), error=message)
+    said = Message("assistant", (Text("a"),))
+    assert stream.reply() == LLMReply(message=said, error=message, error_type=kind)
 
 
 WORDS = st.text(max_size=12)
@@ -234,7 +240,7 @@ def test_a_stream_equals_the_reply_that_is_not_streamed(answer, api, size, end, 
     assert parse_reply(body) == expected
 
 
-@pytest.mark.parametrize("sample", ["ndjson.txt", "ollama_thinking.txt"])
+@pytest.mark.parametrize("sample", ["ndjson.txt", "ndjson_thinking.txt"])
 def test_a_stream_may_be_cut_at_every_byte(sample):
     """Each of two halves, and all bytes one by one, give the same reply."""
     body = (DATA / sample).read_bytes()
@@ -251,7 +257,7 @@ def test_the_samples():
     assert parse((DATA / "ndjson.txt").read_bytes()) == LLMReply(message=message, **end)
     calls = (ToolCall("c1", "add", '{"a":1,"b":2}'), ToolCall("c2", "add", '{"a":3,"b":4}'))
     message = Message("assistant", (Thinking("One, naïve."), Text("Sum:"), *calls))
-    assert parse((DATA / "ollama_thinking.txt").read_bytes()) == LLMReply(message=message, **end)
+    assert parse((DATA / "ndjson_thinking.txt").read_bytes()) == LLMReply(message=message, **end)
 
 
 def test_after_a_line_that_cannot_be_read():

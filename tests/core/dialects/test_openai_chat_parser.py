@@ -231,8 +231,21 @@ class TestReplies:
     def test_an_error_in_a_200(self):
         """An error where an answer should be is an error, and no message."""
         parsed = parse_reply(dump({"error": {"message": "overloaded"}}))
-        assert (parsed.error, parsed.message) == ("overloaded", None)
-        assert reply({"content": "a"}, error={"message": "cut"}).error == "cut"
+        assert (parsed.error, parsed.error_type, parsed.message) == ("overloaded", "", None)
+        beside = reply({"content": "a"}, error={"message": "cut", "code": 502})
+        assert (beside.error, beside.error_type) == ("cut", "502")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"error": {"message": "filtered", "type": None, "code": "content_filter"}},
+            {"choices": [{"message": None, "finish_reason": "content_filter"}]},
+            {"choices": [{"error": {"message": "filtered", "code": "content_filter"}}]},
+        ],
+    )
+    def test_a_filter_is_no_error(self, body):
+        """A filter that stops the prompt or the answer is a reason to finish, and nothing else."""
+        assert parse_reply(dump(body)) == LLMReply(finish_reason="content_filter")
 
     def test_the_first_of_several_choices(self):
         """Of n answers the first is taken, wherever it stands."""

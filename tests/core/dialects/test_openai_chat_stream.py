@@ -101,17 +101,31 @@ def test_several_choices_interleaved():
 @pytest.mark.parametrize(
     "event",
     [
-        b'event: error\ndata: {"error": {"message": "boom"}}\n\n',
-        b'event: error\ndata: {"message": "boom"}\n\n',
-        b'data: {"error": {"message": "boom"}, "choices": [{"index": 0, "delta": {}}]}\n\n',
-        b'data: {"choices": [{"index": 0, "delta": {}, "error": {"message": "boom"}}]}\n\n',
-        b'{"error": {"message": "boom"}}',
+        b'event: error\ndata: {"error": {"message": "boom", "type": "t", "code": "c"}}\n\n',
+        b'event: error\ndata: {"message": "boom", "code": "t"}\n\n',
+        b'data: {"error": {"message": "boom", "code": "t"}, "choices": [{"delta": {}}]}\n\n',
+        b'data: {"choices": [{"delta": {}, "error": {"message": "boom", "type": "t"}}]}\n\n',
+        b'{"error": {"message": "boom", "type": "t"}}',
     ],
 )
 def test_errors_in_mid_stream(event):
     """What came before stays, and the error is told."""
     parsed = stream(delta({"content": "a"}), event)
-    assert (parsed.message.text, parsed.error) == ("a", "boom")
+    assert (parsed.message.text, parsed.error, parsed.error_type) == ("a", "boom", "t")
+
+
+def test_a_filter_in_mid_stream():
+    """It ends the answer, and is no error."""
+    filtered = {"error": {"message": "filtered", "code": "content_filter"}}
+    parsed = stream(delta({"content": "a"}), filtered)
+    assert (parsed.error, parsed.error_type) == ("", "")
+    assert (parsed.message.text, parsed.finish_reason) == ("a", "content_filter")
+
+
+def test_an_error_event_without_a_word():
+    """It is one all the same."""
+    parsed = stream(b"event: error\ndata: {}\n\n")
+    assert (parsed.error, parsed.error_type) == ("error", "")
 
 
 def test_usage_elsewhere():

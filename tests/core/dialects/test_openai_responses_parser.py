@@ -7,6 +7,7 @@ import json
 import pytest
 
 from perimeter.calls import (
+    LLMReply,
     Message,
     Text,
     Thinking,
@@ -197,20 +198,28 @@ def test_a_reply_that_is_none_yet_or_never(fields, reason, error):
     parsed = reply(**fields)
     assert (parsed.finish_reason, parsed.error, parsed.message) == (reason, error, None)
     assert (parsed.id, parsed.model) == ("resp_1", "gpt-5")
+    assert parsed.error_type == ("c" if error == "Broken." else "")
 
 
 @pytest.mark.parametrize(
-    ("body", "error"),
+    ("body", "error", "kind"),
     [
-        ({"error": {"message": "Bad key.", "code": "invalid_api_key"}}, "Bad key."),
-        ({"error": {"message": None, "code": "c", "type": "t"}}, "c"),
-        ({"error": {}}, "error"),
-        ({"code": "invalid-argument", "error": "Bad key."}, "Bad key."),
-        ({"message": "Bad region."}, "Bad region."),
-        ({"detail": "Not Found"}, "Not Found"),
+        ({"error": {"message": "Bad key.", "code": "bad_key"}}, "Bad key.", "bad_key"),
+        ({"error": {"message": None, "code": "c", "type": "t"}}, "c", "t"),
+        ({"error": {}}, "error", ""),
+        ({"code": "invalid-argument", "error": "Bad key."}, "Bad key.", "invalid-argument"),
+        ({"message": "Bad region."}, "Bad region.", ""),
+        ({"detail": "Not Found"}, "Not Found", ""),
     ],
 )
-def test_bodies_of_errors(body, error):
+def test_bodies_of_errors(body, error, kind):
     """OpenAI's, xAI's and those of gateways in front of them."""
     parsed = parse_reply(b"\n\n " + json.dumps(body).encode())
     assert (parsed.error, parsed.message, parsed.usage) == (error, None, None)
+    assert parsed.error_type == kind
+
+
+def test_a_filter_is_no_error():
+    """A prompt that a filter stopped is one reason to finish, as a filtered answer is."""
+    body = {"error": {"message": "Filtered.", "type": None, "code": "content_filter"}}
+    assert parse_reply(json.dumps(body).encode()) == LLMReply(finish_reason="content_filter")

@@ -238,25 +238,36 @@ def test_an_incomplete_response_says_why():
 
 
 @pytest.mark.parametrize(
-    "event",
+    ("event", "kind"),
     [
-        b'event: error\ndata: {"type":"error","code":"c","message":"Broken.","param":null}\n\n',
-        b'event: error\ndata: {"code":"c","message":"Broken."}\n\n',
-        b'data: {"type":"error","error":{"type":"t","message":"Broken."}}\n\n',
-        b'data: {"error":{"message":"Broken."}}\n\n',
-        b'data: {"error":"Broken."}\n\n',
+        (b'event: error\ndata: {"type":"error","code":"c","message":"Broken."}\n\n', "c"),
+        (b'event: error\ndata: {"code":"c","message":"Broken."}\n\n', "c"),
+        (b'data: {"type":"error","error":{"type":"t","message":"Broken."}}\n\n', "t"),
+        (b'data: {"error":{"message":"Broken."}}\n\n', ""),
+        (b'data: {"error":"Broken."}\n\n', ""),
         (
-            b'data: {"type":"response.failed","response":{"id":"","status":"failed","output":[],'
-            b'"error":{"code":"server_error","message":"Broken."}}}\n\n'
+            (
+                b'data: {"type":"response.failed","response":{"id":"","status":"failed",'
+                b'"output":[],"error":{"code":"server_error","message":"Broken."}}}\n\n'
+            ),
+            "server_error",
         ),
     ],
 )
-def test_an_error_in_mid_stream_keeps_what_was_said(event):
+def test_an_error_in_mid_stream_keeps_what_was_said(event, kind):
     """The half answer is there, its id, and what broke it."""
     begun = write([*response_events({**RESPONSE, "output": OUTPUT[1:2]})][:-1])
     reply = parse(begun, event)
     assert (reply.id, reply.model, reply.error) == ("resp_1", "gpt-5", "Broken.")
+    assert reply.error_type == kind
     assert reply.message == Message("assistant", ANSWER.parts[1:3])
+
+
+def test_a_filter_in_mid_stream():
+    """It ends the answer, and is no error."""
+    event = b'event: error\ndata: {"error":{"message":"Filtered.","code":"content_filter"}}\n\n'
+    reply = parse(event)
+    assert (reply.finish_reason, reply.error, reply.error_type) == ("content_filter", "", "")
 
 
 def test_items_without_numbers_follow_each_other():

@@ -73,6 +73,9 @@ def test_an_error():
     """The error's message is told, wherever it stands."""
     assert parse_reply(dump({"error": {"message": "no"}})).error == "no"
     assert parse_reply(dump({"detail": "no"})).error == "no"
+    assert parse_reply(dump({"error": {"message": "no", "type": "t"}})).error_type == "t"
+    assert parse_reply(dump({"message": "no", "type": "t", "code": 3})).error_type == "t"
+    assert parse_reply(dump({"message": "no", "code": 3})).error_type == "3"
 
 
 def test_a_stream_labelled_json():
