@@ -88,8 +88,9 @@ def handlers(application: Application) -> list[Any]:
 
     @route("/metrics", http_method=READ, sync_to_thread=False)
     def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        body, content_type = application.metrics.render(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
+        accept = ",".join(request.headers.getall("accept", []))
+        body, content_type = application.metrics.render(accept)
+        return Response(body, headers={"content-type": content_type, "vary": "accept"})
 
     @route("/config", http_method=READ, sync_to_thread=False, guards=[_access(application)])
     def config() -> dict[str, Any]:

@@ -8,6 +8,8 @@ an exchange has three.)
 
 from perimeter.metrics.counting import Metrics, PluginMetrics
 from perimeter.metrics.numbers import PluginInfo
+from perimeter.metrics.rates import Rate
+from perimeter.metrics.sessions import SessionNumbers
 
 
-__all__ = ["Metrics", "PluginInfo", "PluginMetrics"]
+__all__ = ["Metrics", "PluginInfo", "PluginMetrics", "Rate", "SessionNumbers"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,11 +16,14 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from perimeter import __version__
+from perimeter.metrics.models import KINDS
 from perimeter.metrics.numbers import Distribution
 
 
 if TYPE_CHECKING:
     from perimeter.metrics.counting import Metrics
+
+K = TypeVar("K", bound=tuple[str, ...])
 
 
 class NumbersCollector(Collector):
@@ -33,16 +36,15 @@ class NumbersCollector(Collector):
         """Yield every metric that is not prometheus-client's own."""
         yield self._requests()
         yield from self._timings()
+        yield from self._models()
+        yield from self._sessions()
         yield from self._hooks()
         yield from self._workers()
         yield from self._gauges()
 
     def _requests(self) -> Metric:
         labels = ("upstream", "dialect", "status", "outcome")
-        family = CounterMetricFamily("perimeter_requests", "Exchanges that ended.", labels=labels)
-        for values, count in self._metrics.requests.items():
-            family.add_metric(values, count)
-        return family
+        return _counter("requests", "Exchanges that ended.", labels, self._metrics.requests)
 
     def _timings(self) -> Iterator[Metric]:
         for name, text, attribute in _HISTOGRAMS:
@@ -51,6 +53,45 @@ class NumbersCollector(Collector):
                 numbers: Distribution = getattr(timings, attribute)
                 family.add_metric(labels, numbers.buckets(), numbers.total)
             yield family
+
+    def _models(self) -> Iterator[Metric]:
+        metrics, labels = self._metrics, ("upstream", "model")
+        tokens = CounterMetricFamily("perimeter_tokens", "Tokens.", labels=(*labels, "kind"))
+        cost = CounterMetricFamily("perimeter_cost_usd", "Cost of calls.", labels=labels)
+        first_token = HistogramMetricFamily(
+            "perimeter_time_to_first_token_seconds",
+            "From a request's head to the first token of a stream.",
+            labels=labels,
+        )
+        for key, numbers in metrics.models.numbers.items():
+            for kind in KINDS:
+                tokens.add_metric((*key, kind), getattr(numbers, kind))
+            if numbers.cost is not None:
+                cost.add_metric(key, numbers.cost)
+            if (timing := numbers.first_token) is not None:
+                first_token.add_metric(key, timing.buckets(), timing.total)
+        yield from (tokens, cost, first_token)
+        unread = {(dialect,): count for dialect, count in metrics.parse_errors.items()}
+        yield _counter("parse_errors", "What could not be read.", ("dialect",), unread)
+
+    def _sessions(self) -> Iterator[Metric]:
+        sessions = self._metrics.sessions
+        active = self._metrics.source.sessions()
+        yield _gauge("sessions_active", "Sessions that have not ended.", (), {(): active})
+        yield _counter("sessions_created", "Sessions that began.", (), {(): sessions.created})
+        ended = {(reason,): count for reason, count in sessions.expired.items()}
+        yield _counter("sessions_expired", "Sessions that ended.", ("reason",), ended)
+        labels = ("result", "method")
+        yield _counter("session_lookups", "Calls placed in sessions.", labels, sessions.lookups)
+        compared = {(result,): count for result, count in sessions.fuzzy.items()}
+        yield _counter("session_fuzzy", "Comparisons by likeness.", ("result",), compared)
+        scores = HistogramMetricFamily(
+            "perimeter_session_fuzzy_score", "The best score of each comparison.", labels=()
+        )
+        scores.add_metric((), sessions.scores.buckets(), sessions.scores.total)
+        yield scores
+        late = {(): sessions.store_timeouts}
+        yield _counter("session_store_timeouts", "Sessions not known in time.", (), late)
 
     def _hooks(self) -> Iterator[Metric]:
         labels = ("plugin", "hook")
@@ -119,9 +160,14 @@ _HISTOGRAMS = (
 )
 
 
-def _gauge(
-    name: str, help: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
-) -> Metric:
+def _counter(name: str, help: str, labels: Sequence[str], values: Mapping[K, float]) -> Metric:
+    family = CounterMetricFamily(f"perimeter_{name}", help, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _gauge(name: str, help: str, labels: Sequence[str], values: Mapping[K, float]) -> Metric:
     family = GaugeMetricFamily(f"perimeter_{name}", help, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -21,10 +23,14 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
 from perimeter.metrics.collector import NumbersCollector
+from perimeter.metrics.models import KINDS, Models
+from perimeter.metrics.negotiation import wants_json
 from perimeter.metrics.numbers import PluginInfo, Source, Timings
+from perimeter.metrics.sessions import MINUTE, QUARTER, SessionNumbers, Sessions
 
 
 if TYPE_CHECKING:
+    from perimeter.calls import Usage
     from perimeter.dispatch import Bound
     from perimeter.model import Exchange
     from perimeter.verdicts import Verdict
@@ -34,13 +40,21 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 class Metrics:
-    """Everything that one application counts. Each has a registry of its own."""
+    """
+    Everything that one application counts. Each has a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Gives seconds that never go back; rates are measured by it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests: Tally[tuple[str, str, str, str]] = Tally()
         self.timings: dict[tuple[str, str], Timings] = {}
         self.verdicts: Tally[tuple[str, str]] = Tally()
+        self.models = Models()
+        self.parse_errors: Tally[str] = Tally()
+        self.sessions = Sessions(clock)
         self.source = Source()
         self._own: dict[str, tuple[Counter | Gauge | Histogram, tuple[str, ...]]] = {}
         self.registry.register(NumbersCollector(self))
@@ -59,6 +73,16 @@ class Metrics:
             connections: Gives the number of open connections by upstream.
         """
         self.source = attrs.evolve(self.source, in_flight=in_flight, connections=connections)
+
+    def bind_sessions(self, active: Callable[[], int]) -> None:
+        """
+        Say where the number of sessions comes from.
+
+        Args:
+            active: Gives the number of sessions that have not ended. The numbers of several
+                workers are added up, so of those who share a store only one may bind it.
+        """
+        self.source = attrs.evolve(self.source, sessions=active)
 
     def watch(
         self,
@@ -97,25 +121,86 @@ class Metrics:
         """Count what a guard decided."""
         self.verdicts[plugin, type(verdict).__name__.lower()] += 1
 
+    def tokens(self, upstream: str, model: str, usage: Usage) -> None:
+        """Count the tokens that a call used up."""
+        self.models.tokens(upstream, model, usage)
+
+    def cost(self, upstream: str, model: str, usd: float) -> None:
+        """Count what a call cost, in US dollars; only where it is known."""
+        self.models.cost(upstream, model, usd)
+
+    def first_token(self, upstream: str, model: str, seconds: float) -> None:
+        """Count how long a stream's first token took, from the request's head on."""
+        self.models.first_token(upstream, model, seconds)
+
+    def parse_error(self, dialect: str) -> None:
+        """Count something of a dialect that could not be read."""
+        self.parse_errors[dialect] += 1
+
+    def session_created(self) -> None:
+        """Count a session that began."""
+        self.sessions.create()
+
+    def session_expired(self, reason: str) -> None:
+        """Count a session that ended: `idle`, `expired`, `evicted` or `shutdown`."""
+        self.sessions.expired[reason] += 1
+
+    def session_store_timeout(self) -> None:
+        """Count a call whose session was not known in time."""
+        self.sessions.store_timeouts += 1
+
+    def lookup(self, method: str, score: float | None, tried_fuzzy: bool, hit: bool) -> None:
+        """
+        Count a call that was placed in a session.
+
+        Args:
+            method: What decided, as `perimeter.sessions.evidence.Method` lists it.
+            score: The best likeness that was found, from 0 to 1.
+            tried_fuzzy: Whether likeness was looked at, whatever decided in the end.
+            hit: Whether the session was there already.
+        """
+        self.sessions.lookup(method, score, tried_fuzzy, hit)
+
     def plugin(self, name: str) -> PluginMetrics:
         """Return what a plugin makes its own metrics with."""
         return PluginMetrics(self, f"perimeter_{_word(name)}_")
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """
-        Write all metrics.
+        Write all metrics, or the statistics of sessions for who asks for JSON.
 
         Args:
             accept: The request's Accept header.
 
         Returns:
-            The body, as Prometheus text or OpenMetrics, and its content type.
+            The body, as Prometheus text, OpenMetrics or JSON, and its content type.
         """
+        if wants_json(accept):
+            return msgspec.json.encode(self.session_numbers().document()), "application/json"
         try:
             encoder, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no version
             encoder, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
         return encoder(self.registry), content_type
+
+    def session_numbers(self) -> SessionNumbers:
+        """Return what the statistics of sessions are made of, as it is now."""
+        sessions = self.sessions
+        return SessionNumbers(
+            active=self.source.sessions(),
+            created=sessions.created,
+            created_1m=sessions.recent.last(MINUTE),
+            created_15m=sessions.recent.last(QUARTER),
+            expired=sessions.expired.total(),
+            hits=sessions.found("hit"),
+            misses=sessions.found("miss"),
+            fuzzy_matched=sessions.fuzzy["matched"],
+            fuzzy_rejected=sessions.fuzzy["rejected"],
+            score_sum=sessions.scores.total,
+            requests_in_flight=self.source.in_flight(),
+            cost_usd=self.models.total_cost,
+            **{kind: self.models.total(kind) for kind in KINDS},
+        )
 
     def own(self, kind: type[M], name: str, help: str, labels: Sequence[str], **more: Any) -> M:
         """

@@ -43,6 +43,7 @@ class Source:
         bound: Gives the plugins' hooks.
         workers: Gives the workers, each with its plugin's name.
         plugins: Gives the plugins.
+        sessions: Gives the number of sessions that have not ended.
     """
 
     in_flight: Callable[[], int] = lambda: 0
@@ -50,6 +51,7 @@ class Source:
     bound: Callable[[], Iterable[Bound]] = tuple
     workers: Callable[[], Iterable[tuple[str, Worker[Any]]]] = tuple
     plugins: Callable[[], Iterable[PluginInfo]] = tuple
+    sessions: Callable[[], int] = lambda: 0
 
 
 @attrs.define(eq=False)
