@@ -1,0 +1,1 @@
+"""Which conversation, agent and workflow a call belongs to."""

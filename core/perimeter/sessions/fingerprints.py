@@ -1,0 +1,303 @@
+"""
+Fingerprints of conversations: what two requests of one conversation have in common.
+
+The chain is a rolling hash over what was said, cut where the turn passes from the client to the
+model and back. Leading system prompts are not in it, nor are the ids of tool calls; these make a
+trail of their own, which tells conversations apart in which the same was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import blake2b
+
+import attrs
+
+from perimeter.calls import LLMRequest, Message, Part, ToolResult
+from perimeter.sessions.wording import (
+    INSTRUCTIONS,
+    Said,
+    said_by_client,
+    said_by_model,
+    shape_of,
+)
+
+
+ASSISTANT = "assistant"
+_NEWEST = 24
+"""So many turns from the end are compared where conversations were cut or changed."""
+
+_CHAINED = 256
+"""The chain has so many values at most: those of the newest changes of turn."""
+
+_IDS = 64
+"""A trail is made of so many ids at most, the newest."""
+
+_DISTINCTIVE = 24
+"""An answer of so many characters is hardly given twice in different conversations."""
+
+_SKETCHED = 48
+_LETTERS = 24
+
+
+def key_of(seed: bytes, *words: str) -> int:
+    """
+    Return a key for words, such as ids.
+
+    Args:
+        seed: Of the tenant: keys of different tenants never meet.
+        words: What the key is for; the first tells kinds apart.
+    """
+    return _digest("\0".join(words), seed)
+
+
+def _digest(text: str, seed: bytes) -> int:
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8, key=seed).digest())
+
+
+Sketch = tuple[int, int, int]
+"""What is left of an answer when a client has changed it a little."""
+
+
+@attrs.define
+class Answer:
+    """
+    What the model said in one turn, as a client has it or as it was relayed.
+
+    Attributes:
+        digest: Of all of it.
+        sketch: Hashes of its first letters, of its last ones, and of its calls; 0 for none.
+        distinctive: Whether no other conversation is likely to have the same.
+        ids: Keys of the ids of its tool calls, those that look random.
+        shape: What the first of these looks like, 0 for none.
+    """
+
+    digest: int
+    sketch: Sketch
+    distinctive: bool
+    ids: tuple[int, ...]
+    shape: int
+
+
+@attrs.frozen
+class Trail:
+    """
+    The ids of the tool calls of a conversation, those that look random.
+
+    Attributes:
+        ids: Hash of them, 0 for none.
+        shapes: The same of what they look like: a client that makes its own has other ones.
+    """
+
+    ids: int = 0
+    shapes: int = 0
+
+    def contradicts(self, other: Trail) -> bool:
+        """Whether these are ids of another conversation, and not the same in another guise."""
+        return self.ids != other.ids and self.shapes == other.shapes
+
+
+NO_TRAIL = Trail()
+
+
+@attrs.define
+class Reached:
+    """
+    Where a reply takes a conversation.
+
+    Attributes:
+        key: The chain with the reply in it.
+        trail: The ids of tool calls up to there.
+        answer: The reply itself.
+    """
+
+    key: int
+    trail: Trail
+    answer: Answer
+
+
+class History:
+    """
+    The conversation that a request carries, as keys.
+
+    Attributes:
+        chain: The chain's value at each of the newest changes of turn, the whole request last.
+        ends: How many messages each of these covers.
+        count: How many messages there are.
+        ends_with_model: Whether the last turn is the model's, which the reply goes on with.
+    """
+
+    def __init__(self, request: LLMRequest, seed: bytes) -> None:
+        """
+        Walk through a request's messages once.
+
+        Args:
+            request: The request.
+            seed: Of the tenant.
+        """
+        self._messages = request.messages
+        self._seed = seed
+        self.count = len(self._messages)
+        turns = _turns(self._messages)
+        self.ends_with_model = bool(turns) and turns[-1][0]
+        self._turns = turns[-_CHAINED:]
+        self.ends = tuple([end for _, _, end in self._turns])
+        self._ids: list[str] = []
+        self._counts: list[int] = []
+        self._hash = self._before_answer = blake2b(digest_size=8, key=seed)
+        self.chain = tuple(self._chained(turns))
+
+    def is_answer(self, place: int) -> bool:
+        """Whether a value of the chain comes after a turn of the model, else after the client's."""
+        return self._turns[place][0]
+
+    def trail(self, place: int) -> Trail:
+        """Return the ids of tool calls up to a place of the chain."""
+        return self._trail(self._ids[: self._counts[place]])
+
+    def continued_by(self, parts: Sequence[Part]) -> Reached:
+        """Return where a reply takes the conversation, with what the request began of it."""
+        hasher, ids = self._hash, self._ids
+        if self.ends_with_model:
+            parts = [*self._parts(len(self.chain) - 1), *parts]
+            hasher = self._before_answer
+            ids = ids[: self._counts[-2]] if len(self._counts) > 1 else []
+        said = said_by_model(parts)
+        hasher = hasher.copy()
+        hasher.update(_answer_bytes(said))
+        return Reached(
+            int.from_bytes(hasher.digest()),
+            self._trail([*ids, *said[2]]),
+            _describe(said, self._seed),
+        )
+
+    def answer_before(self, place: int) -> Answer | None:
+        """Return the model's turn that a place of the chain comes after, None if it is too old."""
+        if len(self.chain) - place > 2 * _NEWEST:
+            return None
+        return _describe(said_by_model(self._parts(place)), self._seed)
+
+    @cached_property
+    def digests(self) -> dict[int, int]:
+        """Digests of the newest turns of the model, by their place in the chain, newest first."""
+        places = range(len(self.chain) - 1, max(-1, len(self.chain) - 2 * _NEWEST), -1)
+        return {
+            place: _answer_digest(said_by_model(self._parts(place)), self._seed)
+            for place in places
+            if self.is_answer(place)
+        }
+
+    @cached_property
+    def old_words(self) -> tuple[int, ...]:
+        """Keys of what the client said before its last turn, of the newest turns only."""
+        end = self.ends[-2] if len(self.ends) > 1 else 0
+        return self._words(max(0, end - 2 * _NEWEST), end)
+
+    @cached_property
+    def result_ids(self) -> tuple[str, ...]:
+        """Ids of the tool calls whose results came last."""
+        start = self.ends[-2] if len(self.ends) > 1 else 0
+        parts = [part for message in self._messages[start:] for part in message.parts]
+        return tuple([part.call_id for part in parts if type(part) is ToolResult])
+
+    def new_words(self, known: int) -> tuple[int, ...]:
+        """Return keys of what the client said after `known` messages."""
+        return self._words(max(known, self.count - _NEWEST), self.count)
+
+    def _chained(self, turns: Sequence[_Turn]) -> list[int]:
+        """Hash turn by turn; return the values at the newest changes of turn."""
+        hasher, chain = self._hash, []
+        kept = len(turns) - _CHAINED
+        for number, (answers, start, end) in enumerate(turns):
+            if answers:
+                if number == len(turns) - 1:
+                    self._before_answer = hasher.copy()
+                said = said_by_model(_parts_of(self._messages[start:end]))
+                hasher.update(_answer_bytes(said))
+                self._ids += said[2]
+            else:
+                text = said_by_client(self._messages[start:end])
+                hasher.update(text.encode("utf-8", "surrogatepass"))
+            if number >= kept:
+                chain.append(int.from_bytes(hasher.digest()))
+                self._counts.append(len(self._ids))
+        return chain
+
+    def _parts(self, place: int) -> Sequence[Part]:
+        _, start, end = self._turns[place]
+        return _parts_of(self._messages[start:end])
+
+    def _words(self, start: int, end: int) -> tuple[int, ...]:
+        messages = self._messages[start:end]
+        return tuple(
+            [
+                _digest(said_by_client((each,)), self._seed)
+                for each in messages
+                if each.role != ASSISTANT
+            ]
+        )
+
+    def _trail(self, ids: Sequence[str]) -> Trail:
+        if not ids:
+            return NO_TRAIL
+        newest = ids[-_IDS:]
+        shapes = map(shape_of, newest)
+        return Trail(key_of(self._seed, "ids", *newest), key_of(self._seed, "shapes", *shapes))
+
+
+_Turn = tuple[bool, int, int]
+"""Whether it is the model's, its first message, and the one after its last."""
+
+
+def _turns(messages: Sequence[Message]) -> list[_Turn]:
+    """Divide a conversation into turns, without leading instructions if there is anything else."""
+    first = 0
+    while first < len(messages) - 1 and messages[first].role in INSTRUCTIONS:
+        first += 1
+    turns: list[_Turn] = []
+    start = first
+    for place in range(first + 1, len(messages)):
+        answers = messages[start].role == ASSISTANT
+        if (messages[place].role == ASSISTANT) != answers:
+            turns.append((answers, start, place))
+            start = place
+    if messages:
+        turns.append((messages[start].role == ASSISTANT, start, len(messages)))
+    return turns
+
+
+def _parts_of(messages: Sequence[Message]) -> Sequence[Part]:
+    if len(messages) == 1:
+        return messages[0].parts
+    return [part for message in messages for part in message.parts]
+
+
+def _answer_bytes(said: Said) -> bytes:
+    return f"a{said[0]}\0{said[1]}".encode("utf-8", "surrogatepass")
+
+
+def _describe(said: Said, seed: bytes) -> Answer:
+    texts, rest, ids = said
+    return Answer(
+        _answer_digest(said, seed),
+        _sketch(texts, rest, seed),
+        len(texts) + len(rest) >= _DISTINCTIVE,
+        tuple([key_of(seed, "call", call_id) for call_id in ids]),
+        key_of(seed, "shape", shape_of(ids[0])) if ids else 0,
+    )
+
+
+def _answer_digest(said: Said, seed: bytes) -> int:
+    return _digest("\0".join((said[0], said[1], *said[2])), seed)
+
+
+def _sketch(text: str, rest: str, seed: bytes) -> Sketch:
+    head = "".join(text[:_SKETCHED].lower().split())[:_LETTERS]
+    tail = "".join(text[-_SKETCHED:].lower().split())[-_LETTERS:]
+    return (
+        key_of(seed, "head", head) if head else 0,
+        key_of(seed, "tail", tail) if tail else 0,
+        key_of(seed, "rest", rest) if rest else 0,
+    )

@@ -1,0 +1,55 @@
+"""Which store the configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from perimeter.errors import ConfigError, Problem
+from perimeter.sessions.evidence import SessionStore
+from perimeter.sessions.memory import Limits, MemoryStore
+from perimeter.settings import SessionSettings
+
+
+StoreFactory = Callable[[Limits, Callable[[], float]], SessionStore]
+"""Makes a store from what is kept and a clock of Unix time; plugins offer them by name."""
+
+
+def open_store(
+    settings: SessionSettings,
+    offered: Mapping[str, StoreFactory],
+    clock: Callable[[], float],
+    data_root: Path,  # noqa: ARG001 - for stores with files
+) -> SessionStore:
+    """
+    Return the store that the configuration names.
+
+    Args:
+        settings: The `[session]` table.
+        offered: What plugins offer, by name.
+        clock: Tells Unix time, seconds.
+        data_root: The folder for files that have no place of their own.
+
+    Raises:
+        ConfigError: Nobody has a store of that name.
+    """
+    limits = limits_of(settings)
+    if settings.store == "memory":
+        return MemoryStore(limits, clock)
+    factory = offered.get(settings.store)
+    if factory is not None:
+        return factory(limits, clock)
+    known = ", ".join(["memory", *offered])
+    message = f'[session] store names no store: "{settings.store}"; there is {known}'
+    raise ConfigError([Problem(message)])
+
+
+def limits_of(settings: SessionSettings) -> Limits:
+    """Return the limits that the `[session]` table sets."""
+    return Limits(
+        max_sessions=settings.max_sessions,
+        ttl=settings.session_ttl_seconds,
+        completion_timeout=settings.completion_timeout,
+        fuzzy_threshold=settings.fuzzy_threshold,
+        short=settings.max_messages_for_new_session,
+    )
