@@ -13,14 +13,17 @@ from litestar import Litestar, asgi
 
 from perimeter import admin, registry
 from perimeter.configuration import Overrides, load
-from perimeter.context import Clock
+from perimeter.context import Clock, data_root
 from perimeter.gateway.client import Receive, Scope, Send
 from perimeter.gateway.gateway import Gateway
 from perimeter.gateway.routing import Router
 from perimeter.gateway.upstream import Upstream
 from perimeter.metrics import Metrics
+from perimeter.pricing import PriceTable
 from perimeter.registry import Registry
+from perimeter.sessions.stores import open_store
 from perimeter.settings import Settings, UpstreamSettings
+from perimeter.tracking import Tracker
 from perimeter.upstream import Transport
 from perimeter.upstream.httpx_transport import HttpxTransport
 
@@ -39,6 +42,7 @@ class Application:
         metrics: What is counted.
         upstreams: By name, in the order of the configuration.
         gateway: The data path.
+        tracker: Follows calls of models.
         started_at: Monotonic time at which it was built.
         draining: Whether it is stopping; `/health` says so.
         asgi: The ASGI application, admin included.
@@ -49,6 +53,7 @@ class Application:
     metrics: Metrics
     upstreams: Mapping[str, Upstream]
     gateway: Gateway
+    tracker: Tracker
     started_at: float = attrs.field(factory=time.monotonic)
     draining: bool = False
     asgi: Litestar = attrs.field(init=False)
@@ -87,9 +92,11 @@ class Application:
             PluginError: One of them can't start; those that had started are shut down again.
         """
         await self.registry.startup()
+        self.tracker.start()
 
     async def shutdown(self) -> None:
-        """Stop the plugins, then close every connection."""
+        """End all sessions, stop the plugins, then close every connection."""
+        await self.tracker.stop()
         await self.registry.shutdown()
         for upstream in self.upstreams.values():
             await upstream.transport.close()
@@ -115,20 +122,37 @@ def build(
         ConfigError: A plugin is missing, or its table is wrong.
         PluginError: A plugin can't be loaded.
     """
-    metrics = Metrics()
     clock = clock or Clock()
+    metrics = Metrics(clock.monotonic)
     loaded = registry.load(settings, metrics=metrics, clock=clock, extra=plugins or {})
     upstreams = {
         name: Upstream.build(name, table, transport(table))
         for name, table in settings.upstreams.items()
     }
     default = settings.default_upstream or next(iter(upstreams))
+    offered = {
+        name: factory
+        for factories in loaded.contributions("session_stores").values()
+        for name, factory in factories.items()
+    }
+    store = open_store(settings.session, offered, clock.time, data_root(os.environ))
+    tracker = Tracker(
+        settings.session,
+        store,
+        metrics,
+        PriceTable.packaged(settings.pricing),
+        loaded.publish,
+        observed=bool(loaded.hooks.on_session_event),
+        clock=clock,
+    )
+    metrics.bind_sessions(lambda: store.active)
     router = Router(upstreams, default, loaded.dialects)
     gateway = Gateway(
         settings.server,
         router,
         loaded.hooks,
         metrics,
+        tracker,
         clock=clock.monotonic,
         wall_clock=clock.time,
     )
@@ -138,7 +162,7 @@ def build(
             name: upstream.transport.connections for name, upstream in upstreams.items()
         },
     )
-    return Application(settings, loaded, metrics, upstreams, gateway)
+    return Application(settings, loaded, metrics, upstreams, gateway, tracker)
 
 
 def create_app() -> Litestar:

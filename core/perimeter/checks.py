@@ -54,6 +54,18 @@ def duration_or_zero(_instance: Any, _attribute: Any, value: float) -> None:
         raise ValueError(f"must be a number of seconds from 0 up to a year, not {value}")
 
 
+def fraction(_instance: Any, _attribute: Any, value: float) -> None:
+    """Accept 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be from 0 to 1, not {value:g}")
+
+
+def not_blank(_instance: Any, _attribute: Any, value: str) -> None:
+    """Accept texts that say something."""
+    if not value.strip():
+        raise ValueError("must not be blank")
+
+
 def each(check: Validator) -> Validator:
     """Apply a validator to every item of a list."""
 

@@ -20,6 +20,7 @@ from perimeter.verdicts import Headers, Verdict, header
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+    from perimeter.calls import LLMReply, LLMRequest
     from perimeter.dialects import Dialect
 
 
@@ -120,8 +121,11 @@ class Response:
         Returns:
             The decoded body; the raw one where it can't be decoded.
         """
+        encoding = self.header("content-encoding")
+        if not encoding:
+            return self.body[:limit]
         try:
-            return decode(self.body, self.header("content-encoding") or "", limit)
+            return decode(self.body, encoding, limit)
         except DecodeError:
             return self.body
 
@@ -219,6 +223,9 @@ class Exchange:
         response: The response to the client, once there is one.
         outcome: How it ended, once it has.
         error: Why it did not complete, where it did not.
+        session: The conversation it belongs to, once that is known; None where there is none.
+        llm_request: What is asked for, once it is read; None where it can't be, or is no call.
+        llm_reply: What was answered, at the end.
         verdicts: What guards decided: (plugin, verdict), in order.
         state: For plugins' own values, by plugin name.
     """
@@ -242,6 +249,9 @@ class Exchange:
     response: Response | None = None
     outcome: Outcome | None = None
     error: Exception | None = None
+    session: Session | None = None
+    llm_request: LLMRequest | None = None
+    llm_reply: LLMReply | None = None
     verdicts: list[tuple[str, Verdict]] = attrs.field(factory=list)
     state: dict[str, Any] = attrs.field(factory=dict)
 

@@ -12,6 +12,7 @@ import attrs
 
 from perimeter import checks
 from perimeter.options import REQUIRED, Secret, option
+from perimeter.pricing import Price
 
 
 UpstreamTypeName = Literal["openai", "anthropic", "gemini", "ollama", "raw"]
@@ -71,7 +72,8 @@ class ServerSettings:
         validator=checks.each(checks.host_name),
     )
     response_headers: bool = option(
-        True, help="Add the x-perimeter-exchange-id header to responses."
+        True,
+        help="Add the headers x-perimeter-exchange-id and x-perimeter-session-id to responses.",
     )
     max_body_size: int = option(
         64 * _MIB,
@@ -150,6 +152,77 @@ class LoggingSettings:
     )
     backup_count: int = option(
         5, help="Rotated files that are kept.", validator=checks.between(1, 1000)
+    )
+
+
+RESET_PHRASES = (
+    "start over",
+    "start again",
+    "new conversation",
+    "new chat",
+    "new session",
+    "begin again",
+    "fresh start",
+    "reset",
+    "clear",
+    "/reset",
+    "/clear",
+    "/new",
+)
+
+
+@attrs.frozen
+class SessionSettings:
+    """The ``[session]`` table: how calls are put together to conversations."""
+
+    enabled: bool = option(
+        True,
+        help="Find out which conversation each call belongs to; without it only ids that clients "
+        "send label calls.",
+    )
+    max_sessions: int = option(
+        10_000,
+        help="Sessions that are remembered; beyond that the one quiet for longest is forgotten.",
+        validator=checks.at_least(100),
+    )
+    session_ttl_seconds: float = option(
+        3600.0,
+        help="Seconds since the last activity after which a session is forgotten.",
+        validator=checks.duration,
+    )
+    completion_timeout: float = option(
+        1800.0,
+        help="Seconds since the last activity after which a session counts as over; it goes on "
+        "under the same id if it is called again before it is forgotten.",
+        validator=checks.duration,
+    )
+    fuzzy_threshold: float = option(
+        0.5,
+        help="How much of a cut or changed history must be known for it to belong to a session: "
+        "0 (anything) to 1 (all of it).",
+        validator=checks.fraction,
+    )
+    reset_phrases: list[str] = option(
+        list(RESET_PHRASES),
+        help="A last user message that is just one of these starts a new session, in any case and "
+        "with any punctuation around it.",
+        validator=checks.each(checks.not_blank),
+    )
+    max_messages_for_new_session: int = option(
+        3,
+        help="Histories of at most so many messages are never matched by likeness, since short "
+        "ones look alike.",
+        validator=checks.at_least(0),
+    )
+    store: str = option(
+        "memory",
+        help='Where sessions are kept: "memory", "sqlite" (memory, and a file for restarts), or '
+        "the name of a store that a plugin offers.",
+        validator=checks.not_blank,
+    )
+    store_path: str = option(
+        "",
+        help='File of the "sqlite" store; empty means sessions.sqlite3 in the data folder.',
     )
 
 
@@ -254,6 +327,8 @@ class Settings:
 
     server: ServerSettings = attrs.Factory(ServerSettings)
     logging: LoggingSettings = attrs.Factory(LoggingSettings)
+    session: SessionSettings = attrs.Factory(SessionSettings)
+    pricing: dict[str, Price] = attrs.Factory(dict)
     upstreams: dict[str, UpstreamSettings] = attrs.Factory(dict)
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
     default_upstream: str | None = None

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,8 @@ async def serve(
     try:
         await application.startup()
         try:
+            spare_collector()
+            share_interpreter()
             server = Server(application)
             host, port = listener.getsockname()[:2]
             log.info("listening on %s port %d", host, port)
@@ -110,6 +114,24 @@ async def serve(
             await application.shutdown()
     finally:
         await close()
+
+
+def spare_collector() -> None:
+    """
+    Let the garbage collector look less often at what stays.
+
+    Nearly all that a call leaves behind goes without the collector's help, and what was loaded at
+    the start is never garbage. With CPython's own thresholds a third of the cost of reading calls
+    was spent in here.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
+def share_interpreter() -> None:
+    """Let the event loop have the interpreter again after a millisecond, not after five."""
+    sys.setswitchinterval(0.001)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from servers import EVENTS
 
 CONNECTIONS = 16
 STREAMS = 200
-CANDIDATES = ("floor", "off", "proxy")
+CANDIDATES = ("floor", "off", "unread", "proxy")
 TITLES = {
     "floor": "bare Litestar app",
     "off": "Perimeter, no plugin",
+    "unread": "The same as the next, nothing read",
     "proxy": "Perimeter, every observer implemented",
 }
 
@@ -116,8 +117,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with started("floor") as floor, started("off") as off, started("proxy") as proxy:
-        servers = {"floor": floor, "off": off, "proxy": proxy}
+    with ExitStack() as stack:
+        servers = {kind: stack.enter_context(started(kind)) for kind in CANDIDATES}
         json_costs = per_request(servers, options.rounds, options.requests)
         event_costs = per_event(servers, max(1, options.rounds // 2), "bench")
         burst_costs = per_event(servers, options.rounds, "bench/burst")

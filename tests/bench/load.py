@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from itertools import count
 
 
 WORDS = ("every", "byte", "passes", "exactly", "and", "nothing", "is", "lost", "on", "its", "way")
-REQUEST_BYTES = 1024
-TURNS = 6
+ANSWER = "An answer of some length. " * 16
+TURNS = 4
+GROUP = 64
 
 
-def conversations() -> object:
-    """Yield request bodies of about a kilobyte: conversations that grow, none like another."""
-    for number in count():
-        messages = [{"role": "system", "content": f"You are benchmark agent {number}."}]
+def conversations() -> Iterator[list[dict[str, str]]]:
+    """
+    Yield the messages of requests of about a kilobyte: conversations that grow, none like another.
+
+    As agents do it, each goes on with the answer that it was really given, when it has it: a group
+    of conversations takes turns, so that no call has to wait for the one before it.
+    """
+    for first in count(step=GROUP):
+        group = [_opening(number) for number in range(first, first + GROUP)]
         for turn in range(TURNS):
-            text = " ".join(WORDS[(number + turn + i) % len(WORDS)] for i in range(10))
-            messages.append({"role": "user", "content": f"{number}/{turn}: {text}"})
-            messages.append({"role": "assistant", "content": f"{turn}: {text[::-1]}"})
-            yield messages
+            for number, messages in enumerate(group, first):
+                text = " ".join(WORDS[(number + turn + i) % len(WORDS)] for i in range(10))
+                messages.append({"role": "user", "content": f"{number}/{turn}: {text}"})
+                yield list(messages)
+                messages.append({"role": "assistant", "content": ANSWER})
+
+
+def _opening(number: int) -> list[dict[str, str]]:
+    return [{"role": "system", "content": f"You are benchmark agent {number}."}]
 
 
 def request(messages: object, *, stream: bool, model: str = "bench") -> bytes:

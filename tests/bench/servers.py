@@ -1,4 +1,4 @@
-"""The processes that the benchmark measures: run as `python servers.py floor|proxy|off`."""
+"""The processes that the benchmark measures: run as `python servers.py floor|off|unread|proxy`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uvicorn
 from litestar import Litestar, post
 from litestar.connection import Request
 from litestar.response import Response, Stream
+from load import ANSWER as TEXT
 
 from perimeter import application as applications
 from perimeter import hookimpl, supervisor
@@ -35,7 +36,7 @@ ANSWER = json.dumps(
             {
                 "index": 0,
                 "finish_reason": "stop",
-                "message": {"role": "assistant", "content": "An answer of some length. " * 16},
+                "message": {"role": "assistant", "content": TEXT},
             }
         ],
         "usage": {"prompt_tokens": 250, "completion_tokens": 110, "total_tokens": 360},
@@ -189,8 +190,15 @@ async def serve_floor(listener: Any) -> None:
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-async def serve_proxy(listener: Any, *, observed: bool) -> None:
-    """Serve the proxy in front of memory."""
+async def serve_proxy(listener: Any, *, observed: bool, read: bool = True) -> None:
+    """
+    Serve the proxy in front of memory.
+
+    Args:
+        listener: The socket.
+        observed: Whether a plugin implements every observer.
+        read: Whether calls are read at all, which can't be switched off outside of this benchmark.
+    """
     settings = Settings(
         server=ServerSettings(port=0),
         upstreams={"default": UpstreamSettings(type="openai", base_url="http://memory")},
@@ -198,6 +206,8 @@ async def serve_proxy(listener: Any, *, observed: bool) -> None:
     )
     plugins = {"every": EveryObserver} if observed else {}
     application = applications.build(settings, plugins=plugins, transport=MemoryTransport)
+    if not read:
+        application.tracker.follow = lambda _: None
     await supervisor.serve(application, listener)
 
 
@@ -210,7 +220,7 @@ def main(kind: str) -> None:
     serving = (
         serve_floor(listener)
         if kind == "floor"
-        else serve_proxy(listener, observed=kind == "proxy")
+        else serve_proxy(listener, observed=kind in {"proxy", "unread"}, read=kind != "unread")
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)

@@ -34,7 +34,7 @@ from perimeter.hookspecs import SPECS
 from perimeter.metrics import Metrics
 from perimeter.model import Outcome
 from perimeter.options import REQUIRED, Secret
-from perimeter.settings import LoggingSettings, ServerSettings, UpstreamSettings
+from perimeter.settings import LoggingSettings, ServerSettings, SessionSettings, UpstreamSettings
 from perimeter.simulator import SimulatorSettings
 from perimeter.simulator.faults import _READERS
 
@@ -43,6 +43,7 @@ CORE = ROOT / "core" / "perimeter"
 TABLES = {
     "## `[server]`": ServerSettings,
     "## `[logging]`": LoggingSettings,
+    "## `[session]`": SessionSettings,
     "## `[upstreams.<name>]`": UpstreamSettings,
 }
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", Secret: "string (secret)"}

@@ -31,6 +31,7 @@ PUBLIC = "http://localhost:4000"
 """Where the proxy is in every example."""
 
 CURLS = [line for line in commands(README) if line.startswith("curl ")]
+LABELLED = blocks_of("bash", "expect: ")
 SDKS = [block for block in blocks_of("python") if PUBLIC in block.text]
 RUN = blocks_of("python", "run")
 CHAT = {"model": "any", "messages": [{"role": "user", "content": "Count to 20"}]}
@@ -75,8 +76,10 @@ def curl(line: str, base_url: str) -> str:
     parser = argparse.ArgumentParser(prog="curl")
     parser.add_argument("url")
     parser.add_argument("-N", action="store_true")
+    parser.add_argument("-i", action="store_true")
     parser.add_argument("-H", action="append", default=[])
     parser.add_argument("-d")
+    line = line.replace("127.0.0.1:4000", "localhost:4000")
     words = shlex.split(line.replace(PUBLIC, base_url))
     found = parser.parse_args(words[1:])
     if shutil.which("curl"):
@@ -88,7 +91,8 @@ def curl(line: str, base_url: str) -> str:
     method = "POST" if found.d else "GET"
     answer = httpx.request(method, found.url, headers=headers, content=found.d)
     assert answer.is_success, answer.text
-    return answer.text
+    heads = "".join(f"{name}: {value}\n" for name, value in answer.headers.items())
+    return heads * found.i + answer.text
 
 
 @pytest.mark.parametrize("line", CURLS, ids=lambda line: line[:60].replace(PUBLIC, ""))
@@ -101,10 +105,20 @@ def test_curl_examples_work(line, proxy):
         "Count to 20": "data: [DONE]",
         "password": "Help me reset my password",
         "Hello!": "You said: Hello!",
-        "/metrics": "# TYPE perimeter_requests_total counter",
+        'application/json" http': '{"sessions":{"active":',
+        "curl http://localhost:4000/metrics": "# TYPE perimeter_requests_total counter",
     }
     (answer,) = (text for question, text in wanted.items() if question in line)
     assert answer in printed
+
+
+@pytest.mark.parametrize("block", LABELLED, ids=lambda block: block.place)
+def test_labelled_calls_are_answered_as_described(block, proxy):
+    """The header examples print what the comment above each of them promises."""
+    printed = curl(block.text.replace("\\\n", " "), proxy)
+
+    for expected in block.mark.removeprefix("expect: ").split("; "):
+        assert expected in printed
 
 
 @pytest.mark.filterwarnings("ignore:The model:DeprecationWarning")  # models retire, examples stay

@@ -223,7 +223,9 @@ def test_unknown_tables_are_refused_with_a_suggestion(table: str, meant: str) ->
 
 def test_unknown_tables_list_the_known_ones() -> None:
     """Where nothing is similar, all names are given."""
-    assert "server, logging, upstreams, plugins" in only_problem("[zzz]\n").message
+    assert (
+        "server, logging, session, pricing, upstreams, plugins" in only_problem("[zzz]\n").message
+    )
 
 
 def test_an_unknown_provider_type_lists_the_types() -> None:

@@ -33,6 +33,8 @@ def describe(settings: Settings, configs: Mapping[str, Any] | None = None) -> di
         "source": str(settings.source) if settings.source else None,
         "server": plain(settings.server),
         "logging": plain(settings.logging),
+        "session": plain(settings.session),
+        "pricing": {name: plain(price) for name, price in settings.pricing.items()},
         "default_upstream": settings.default_upstream,
         "upstreams": {name: plain(upstream) for name, upstream in settings.upstreams.items()},
         "plugins": {

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 from perimeter.options import REQUIRED, Secret
-from perimeter.settings import LoggingSettings, ServerSettings, UpstreamSettings
+from perimeter.pricing import Price
+from perimeter.settings import LoggingSettings, ServerSettings, SessionSettings, UpstreamSettings
 
 
 _WIDTH = 98
@@ -23,6 +24,10 @@ Lines such as `#port = 4000` show options with their defaults: remove the # and 
 Strings may hold variables of the environment: "${NAME}", or "${NAME:-default}"; "$${" is just "${".
 Durations are seconds, sizes are bytes."""
 
+_PRICING = """\
+Prices of models, in place of the packaged ones or beside them: one table for each model, in US
+dollars per million tokens."""
+
 _UPSTREAMS = """\
 Where calls are forwarded to: one table for each provider. The first one is the default, unless
 --base-url, --type, LLM_BASE_URL or LLM_TYPE make one or [server] default_upstream names one."""
@@ -31,6 +36,7 @@ _PLUGINS = """\
 Plugins run in the order of their tables. A plugin without a table is idle, and so is one with
 enabled = false, which need not be installed."""
 
+_PRICE = {"input": 2.0, "output": 8.0, "cache_read": 0.5, "cache_write": 2.5}
 _OPENAI = {"type": "openai", "base_url": "https://api.openai.com", "api_key": "${OPENAI_API_KEY}"}
 _ANTHROPIC = '#[upstreams.anthropic]\n#type = "anthropic"\n#api_key = "${ANTHROPIC_API_KEY}"\n'
 
@@ -46,6 +52,9 @@ def render_example(plugins: Mapping[str, type] | None = None) -> str:
         _comment(_HEAD),
         render_table("server", ServerSettings),
         render_table("logging", LoggingSettings),
+        render_table("session", SessionSettings),
+        _comment(_PRICING),
+        "#" + render_table('pricing."my-model"', Price, _PRICE),
         _comment(_UPSTREAMS),
         "#" + render_table("upstreams.openai", UpstreamSettings, _OPENAI),
         _ANTHROPIC,

@@ -14,10 +14,12 @@ from perimeter.configuration.environment import expand
 from perimeter.configuration.overrides import Overrides
 from perimeter.configuration.problems import Invalid, KeyPath, Locator, suggestion
 from perimeter.errors import ConfigError, Problem
+from perimeter.pricing import Price
 from perimeter.settings import (
     PUBLIC_BASE_URLS,
     LoggingSettings,
     ServerSettings,
+    SessionSettings,
     Settings,
     UpstreamSettings,
 )
@@ -43,6 +45,8 @@ class _Tables:
 
     server: ServerSettings = attrs.Factory(ServerSettings)
     logging: LoggingSettings = attrs.Factory(LoggingSettings)
+    session: SessionSettings = attrs.Factory(SessionSettings)
+    pricing: dict[str, Price] = attrs.Factory(dict)
     upstreams: dict[str, UpstreamSettings] = attrs.Factory(dict)
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
 
@@ -125,6 +129,8 @@ def _settings(tables: _Tables, draft: Draft, document: Document) -> Settings:
     return Settings(
         server=tables.server,
         logging=tables.logging,
+        session=tables.session,
+        pricing=tables.pricing,
         upstreams=tables.upstreams,
         plugins=tables.plugins,
         default_upstream=draft.default_upstream,

@@ -48,6 +48,7 @@ class Flow:
         body: What goes upstream as the body.
         reserved: Bytes of the budget for bodies that it holds.
         call: The upstream's side, once there is one.
+        tracked: Follows it as a call of a model; None where it is none.
         filter: The guards of the response's stream, where there are any.
         deadline: Monotonic time at which waiting ends, for the upstream or for the client to take
             what it is sent; `inf` while not waiting.
@@ -72,6 +73,7 @@ class Flow:
         "receive",
         "reserved",
         "sending",
+        "tracked",
         "upstream",
     )
 
@@ -88,6 +90,7 @@ class Flow:
         self.upstream = upstream
         self.client = client
         self.call: UpstreamCall | None = None
+        self.tracked = gateway.tracker.follow(exchange)
         self.filter: StreamFilter | None = None
         self.deadline = math.inf
         self.phase: Literal["first_byte", "idle"] = "first_byte"
@@ -155,6 +158,8 @@ class Flow:
     async def _carry(self) -> None:
         check(self)
         await take_body(self)
+        if self.gateway.hooks.guard_request:
+            await self.track()
         answer = await guard_request(self)
         if answer is not None:
             await self.deliver(answer)
@@ -162,6 +167,11 @@ class Flow:
         self.check_interrupted()  # the client may have left before anything could be aborted
         head = await send(self)
         await respond(self, head)
+
+    async def track(self) -> None:
+        """Read the request and find its session, once."""
+        if self.tracked is not None and not self.tracked.begun:
+            await self.gateway.tracker.begin(self.tracked)
 
     def rule(self, plugin: str, verdict: Verdict) -> None:
         """Note a guard's verdict and tell the observers."""
@@ -215,13 +225,15 @@ class Flow:
         """Send a response's head, with our own fields, and tell the observers."""
         if self.gateway.response_headers:
             headers.append((b"x-perimeter-exchange-id", self.exchange.id.encode("ascii")))
+            if self.exchange.session is not None:
+                headers.append((b"x-perimeter-session-id", self.exchange.session.id.encode()))
         await self.client.head(response.status, headers, bodiless=bodiless)
         if self.gateway.hooks.on_response_start:
             notify(self.gateway.hooks.on_response_start, self.exchange)
 
     async def send_chunk(self, response: Response, data: bytes, *, last: bool = False) -> None:
         """Send bytes of a body, then note them and tell the observers."""
-        gateway, exchange = self.gateway, self.exchange
+        gateway = self.gateway
         self.sending = True
         if not last:
             await self.client.send({"type": "http.response.body", "body": data, "more_body": True})
@@ -229,14 +241,18 @@ class Flow:
             await self.client.finish(data)
         self.sending = False
         if data:
-            gateway.passed_on(exchange, response, data)
+            gateway.passed_on(self, response, data)
             self.last = data
+        if last and self.tracked is not None:
+            self.tracked.answered()
 
     # -- the end
 
     async def _stop(self, stopped: StreamStopped) -> None:
         """End a stream because a guard says so."""
         self.outcome = Outcome.BLOCKED
+        if self.tracked is not None:
+            self.tracked.interrupted()
         if self.call is not None:
             self.call.abort(ProxyError("stopped by a guard"))
         self.rule(stopped.plugin, stopped.stop)
@@ -244,6 +260,8 @@ class Flow:
 
     async def _fail(self, error: ExchangeError) -> None:
         """Tell the client, as far as that is still possible."""
+        if self.tracked is not None:
+            self.tracked.interrupted()
         mid_body = self.client.head_sent
         self.outcome = endings.outcome_of(error, mid_body=mid_body)
         if self.call is not None:
@@ -288,6 +306,8 @@ class Flow:
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self)
+        if self.tracked is not None:
+            self.tracked.ended()
         sent, where = exchange.original, {"exchange": exchange.id}
         if error is None:
             log.debug("%s %s: %s", sent.method, sent.path, self.outcome, extra=where)

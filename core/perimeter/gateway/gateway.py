@@ -20,6 +20,7 @@ from perimeter.gateway.routing import Route, Router
 from perimeter.metrics import Metrics
 from perimeter.model import Chunk, Exchange, Request, Response
 from perimeter.settings import ServerSettings
+from perimeter.tracking import Tracker
 from perimeter.verdicts import Headers
 
 
@@ -37,6 +38,7 @@ class Gateway:
         access: Refuses those that may not pass.
         budget: Limits what request bodies hold in memory.
         metrics: Counts.
+        tracker: Follows calls of models.
         clock: Monotonic seconds.
         capture_limit: Bytes of a body that plugins get to see.
         response_headers: Whether responses get our own header fields.
@@ -49,6 +51,7 @@ class Gateway:
         router: Router,
         hooks: Hooks,
         metrics: Metrics,
+        tracker: Tracker,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -56,6 +59,7 @@ class Gateway:
         self.hooks = hooks
         self.router = router
         self.metrics = metrics
+        self.tracker = tracker
         self.clock = clock
         self.access = Access(settings)
         self.budget = BodyBudget(settings.max_body_size, settings.body_budget)
@@ -113,12 +117,15 @@ class Gateway:
             self._idle.set()
         self.metrics.ended(flow.exchange)
 
-    def passed_on(self, exchange: Exchange, response: Response, data: bytes) -> None:
+    def passed_on(self, flow: Flow, response: Response, data: bytes) -> None:
         """Note bytes that have gone to the client, and tell the observers."""
-        now = self.clock()
+        now, exchange, tracked = self.clock(), flow.exchange, flow.tracked
         if exchange.first_byte_at is None:
             exchange.first_byte_at = now
-        response.record(data, self._capture)
+        read_at_end = tracked is not None and tracked.stream is None
+        response.record(data, self.capture_limit if read_at_end else self._capture)
+        if tracked is not None:
+            tracked.passed(data)
         if self.hooks.on_chunk:
             notify(self.hooks.on_chunk, exchange, Chunk(data, now - exchange.started))
 

@@ -42,6 +42,8 @@ async def respond(flow: Flow, head: UpstreamHead) -> None:
     if UNSENDABLE(b"".join([value for _, value in head.headers])):
         raise UpstreamProtocolError("a header of the response has a control character in it")
     response = exchange.response = Response(head.status, head.headers, framing)
+    if flow.tracked is not None:
+        flow.tracked.opened()
     if hooks.observes:
         response.digest(rewritable=bool(hooks.guard_response or hooks.guard_stream))
     flow.phase = "idle"

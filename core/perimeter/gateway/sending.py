@@ -51,6 +51,7 @@ async def _attempt(flow: Flow, request: UpstreamRequest, started: float) -> Upst
     if flow.exchange.sent is None:
         flow.exchange.sent = started
         # The request is on its way; observing it now costs the time that is waited for anyway.
+        await flow.track()
         if flow.gateway.hooks.on_request:
             notify(flow.gateway.hooks.on_request, flow.exchange)
     return await call.head()

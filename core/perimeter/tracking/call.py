@@ -1,0 +1,395 @@
+"""One call, from its request to the events that tell what became of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import wraps
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import attrs
+
+from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, ToolCall
+from perimeter.encoding import DecodeError, decode
+from perimeter.model import Event, Exchange, Session
+from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
+from perimeter.sessions.headers import labels_of, run_of_metadata
+from perimeter.tracking import events
+from perimeter.tracking.errors import error_of
+from perimeter.tracking.identity import response_key
+from perimeter.tracking.stream import StreamReader
+
+
+if TYPE_CHECKING:
+    from perimeter.sessions.evidence import Evidence
+    from perimeter.sessions.fingerprints import History
+    from perimeter.tracking.tracker import Tracker
+
+AGAIN = frozenset({408, 409, 425, 429})
+"""Statuses below 500 for which the official SDKs send a request again."""
+
+LARGEST_REPLY = 64 * 1024 * 1024
+
+
+P = ParamSpec("P")
+
+
+def _safely(
+    method: Callable[Concatenate[TrackedCall, P], None],
+) -> Callable[Concatenate[TrackedCall, P], None]:
+    """Keep a defect of ours from touching traffic: it ends the following of that call only."""
+
+    @wraps(method)
+    def guarded(self: TrackedCall, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.broken:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback
+            self.broken = True
+            self._tracker.defect(self.exchange, error)
+
+    return guarded  # type: ignore[return-value]  # mypy takes the first argument for a keyword
+
+
+class TrackedCall:
+    """
+    Follows one exchange that is a call of a model.
+
+    Attributes:
+        exchange: The exchange.
+        dialect: Its dialect.
+        labels: What its headers say.
+        request: What is asked for; None where it can't be read.
+        request_problem: Why it can't.
+        resolution: Where it belongs; None where nothing is matched.
+        session: The session; None for calls that are no conversation and name none.
+        span_id: Of the call.
+        trace_id: Of the session, or as the client has it.
+        parent_span_id: The client's own span, or "".
+        stream: Reads the reply where it is streamed.
+        reply_problem: Why the reply can't be read.
+        cost: In USD; None where the price is not known.
+        agent_id: The agent.
+        begun: Whether its request was read.
+        broken: Whether it is no longer followed, because of a defect.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_events",
+        "_evidence",
+        "_history",
+        "_interrupted",
+        "_reply",
+        "_tools",
+        "_tracker",
+        "agent_id",
+        "begun",
+        "broken",
+        "cost",
+        "dialect",
+        "exchange",
+        "labels",
+        "parent_span_id",
+        "reply_problem",
+        "request",
+        "request_problem",
+        "resolution",
+        "session",
+        "span_id",
+        "stream",
+        "trace_id",
+    )
+
+    def __init__(self, tracker: Tracker, exchange: Exchange) -> None:
+        """
+        Begin to follow an exchange.
+
+        Args:
+            tracker: What all calls share.
+            exchange: It has a dialect whose calls can be read.
+        """
+        self._tracker = tracker
+        self.exchange = exchange
+        self.dialect = exchange.dialect
+        self.labels = labels_of(exchange.original.headers)
+        self.request: LLMRequest | None = None
+        self.request_problem = ""
+        self.resolution: Resolution | None = None
+        self.session: Session | None = None
+        self.span_id = events.new_span()
+        self.trace_id, self.parent_span_id = self.labels.traceparent or ("", "")
+        self.agent_id = ""
+        self.stream: StreamReader | None = None
+        self.reply_problem = ""
+        self.cost: float | None = None
+        self._evidence: Evidence | None = None
+        self._history: History | None = None
+        self._reply: LLMReply | None = None
+        self._answered = False
+        self._interrupted = False
+        self.begun = self.broken = False
+        self._tools: list[tuple[ToolCall, AskedTool]] = []
+        self._events = 0
+
+    @property
+    def vendor(self) -> str:
+        """Whose API it is."""
+        return self.dialect.upstream_type
+
+    @property
+    def model(self) -> str:
+        """The model asked for, or ""."""
+        return self.request.model if self.request is not None else ""
+
+    @property
+    def time_to_first_token(self) -> float | None:
+        """Seconds from the request's head to the first event of a stream that says anything."""
+        if self.stream is None or self.stream.first_at is None:
+            return None
+        return self.stream.first_at - self.exchange.started
+
+    # -- the request
+
+    def read(self) -> None:
+        """Read the request's body, if it can be."""
+        original, self.begun = self.exchange.original, True
+        body = original.body
+        try:
+            if body is None or original.truncated:
+                raise ParseError("larger than capture_limit")
+            if encoding := original.header("content-encoding"):
+                body = decode(body, encoding, LARGEST_REPLY)
+            self.request = self.dialect.read_request(body, original.path)
+        except (ParseError, DecodeError) as error:
+            self.request_problem = self._tracker.unreadable(self.exchange, error)
+        self.exchange.llm_request = request = self.request
+        if request is not None and request.user and not self.labels.run_id:
+            self.labels = attrs.evolve(self.labels, run_id=run_of_metadata(request.user))
+
+    def read_apart(self) -> None:
+        """Read a large request, off the event loop."""
+        self.read()
+        self._history = self._tracker.identifier.history(self.exchange, self.request)
+
+    def identify(self) -> Evidence | None:
+        """Return what there is to find the session by, None where nothing is matched."""
+        identifier = self._tracker.identifier
+        history = self._history or identifier.history(self.exchange, self.request)
+        evidence = identifier.evidence(self.exchange, self.request, self.labels, history)
+        self.agent_id = evidence.agent_id
+        matched = bool(evidence.history.chain or evidence.links or evidence.name)
+        if not self._tracker.matches or not matched:
+            if self.labels.session_id:
+                self._belong(self.labels.session_id)
+            return None
+        self._evidence = evidence
+        return evidence
+
+    @_safely
+    def place(self, resolution: Resolution) -> None:
+        """Take where the call belongs."""
+        self.resolution = resolution
+        self._belong(resolution.session_id)
+
+    @_safely
+    def begin(self) -> None:
+        """Tell that the call goes upstream."""
+        if not self.trace_id:
+            self.trace_id = self._own_trace()
+        if not self._tracker.observed:
+            return
+        resolution, request = self.resolution, self.request
+        known = resolution.known if resolution is not None else 0
+        messages = list(request.messages[known:]) if request is not None else []
+        if resolution is not None:
+            if resolution.is_new or resolution.resumed:
+                self._publish(events.session_start(self, resumed=resolution.resumed))
+            for event in events.tool_results(self, self._fresh(messages)):
+                self._publish(event)
+        self._publish(events.call_start(self, messages))
+
+    def _fresh(self, messages: list[Message]) -> Sequence[Message]:
+        """
+        Leave out what was answered before.
+
+        Of a history that is seen for the first time only what comes last is news.
+        """
+        for place in range(len(messages) - 1, -1, -1):
+            if messages[place].role == "assistant":
+                return messages[place + 1 :]
+        return messages
+
+    def _belong(self, session_id: str) -> None:
+        self.session = self.exchange.session = Session(
+            session_id, self.agent_id, self.exchange.workflow_id
+        )
+
+    def _own_trace(self) -> str:
+        """Return a trace id: one for each session, so that all of its calls are in one trace."""
+        if self.session is None:
+            return f"{random.getrandbits(128) or 1:032x}"
+        return trace_of(self.session.id, self.session.workflow_id)
+
+    # -- the reply
+
+    @_safely
+    def opened(self) -> None:
+        """Take the response's head."""
+        response = self.exchange.response
+        if response is None or response.framing is None:
+            return
+        parser = self.dialect.stream_parser()
+        if parser is not None:
+            encoding = response.header("content-encoding") or ""
+            self.stream = StreamReader(parser, response.framing, encoding, self._tracker.monotonic)
+
+    @_safely
+    def passed(self, data: bytes) -> None:
+        """Take bytes of the body that have gone to the client."""
+        if self.stream is not None and not self._interrupted:
+            self.stream.feed(data)
+            if not self._answered and self.stream.finished:
+                self.answered()
+
+    @_safely
+    def interrupted(self) -> None:
+        """Take that no more comes from the upstream; what the proxy says itself is no reply."""
+        self._interrupted = True
+        self.answered()
+
+    @_safely
+    def answered(self) -> None:
+        """
+        Take the reply: it is complete, as far as the client needs it to go on.
+
+        Called in the same step in which the last bytes went out, since the next call may come at
+        any moment, and is recognised by this reply.
+        """
+        if self._answered:
+            return
+        self._answered = True
+        reply = self._reply = self._read_reply()
+        parts = reply.message.parts if reply is not None and reply.message is not None else ()
+        if self._tracker.observed or self.resolution is not None:
+            now = self._tracker.time()
+            self._tools = [
+                (part, AskedTool(part.name, now, events.new_span(), self.span_id))
+                for part in parts
+                if type(part) is ToolCall and not part.server
+            ]
+        if self.resolution is not None and self._evidence is not None:
+            self._register(reply, parts)
+
+    def _read_reply(self) -> LLMReply | None:
+        response = self.exchange.response
+        if self.stream is not None:
+            return self.stream.reply()
+        if self._interrupted or response is None or not response.body:
+            return None
+        if response.truncated:
+            self.reply_problem = "larger than capture_limit"
+            return None
+        try:
+            return self.dialect.read_reply(response.content(LARGEST_REPLY))
+        except ParseError as error:
+            self.reply_problem = self._tracker.unreadable(self.exchange, error)
+            return None
+
+    def _register(self, said: LLMReply | None, parts: Sequence[Any]) -> None:
+        assert self._evidence is not None and self.resolution is not None  # noqa: S101, PT018
+        history, state = self._evidence.history, self._state(said)
+        links: tuple[int, ...] = ()
+        if said is not None and said.id and self.dialect.name == "openai.responses":
+            links = (response_key(self._tracker.identifier.seed_of(self.exchange), said.id),)
+        asked = self._tools if state == "answered" else []
+        tools = tuple([(part.id or part.name, tool) for part, tool in asked])
+        count = self._events + 1 + len(tools)
+        if not parts or not history.chain:
+            reply = Reply(self.resolution.turn, state, links=links, tools=tools, events=count)
+        else:
+            reached = history.continued_by(parts)
+            answer = reached.answer
+            reply = Reply(
+                self.resolution.turn,
+                state,
+                reached.key,
+                reached.trail,
+                answer.digest,
+                answer.sketch,
+                answer.distinctive,
+                answer.ids,
+                answer.shape,
+                links,
+                tools,
+                count,
+            )
+        self._tracker.store.write((reply,))
+
+    def _state(self, reply: LLMReply | None) -> ReplyState:
+        """Return what became of the call, as far as the client's next step depends on it."""
+        response = self.exchange.response
+        if self._interrupted or response is None:
+            return "failed"
+        if response.status >= 400:
+            again = response.status >= 500 or response.status in AGAIN
+            return "failed" if again else "refused"
+        if reply is not None and reply.error:
+            return "refused" if reply.error_type.startswith("invalid_request") else "failed"
+        return "answered" if reply is not None and reply.message is not None else "unknown"
+
+    # -- the end
+
+    @_safely
+    def ended(self) -> None:
+        """Tell how it ended."""
+        if not self.begun:
+            return  # it was refused before it was read
+        if self.stream is not None and not self._interrupted:
+            self.stream.finish()
+        self.answered()
+        if self.stream is not None:
+            self._reply = self.stream.reply()
+            if self.stream.problem:
+                problem = ParseError(self.stream.problem)
+                self.reply_problem = self._tracker.unreadable(self.exchange, problem)
+        reply = self.exchange.llm_reply = self._reply
+        self._tracker.count(self, reply)
+        if not self._tracker.observed:
+            return
+        error = error_of(self.exchange, reply)
+        if error is not None:
+            self._publish(events.call_error(self, reply, error))
+            return
+        self._publish(events.call_finish(self, reply))
+        for event in events.tool_executions(self, self._tools):
+            self._publish(event)
+
+    # -- events
+
+    def event(
+        self, name: str, attributes: dict[str, Any], *, level: str = "INFO", span_id: str = ""
+    ) -> Event:
+        """Return an event of this call."""
+        return Event(
+            name,
+            self._tracker.time(),
+            self.trace_id,
+            span_id or self.span_id,
+            level,
+            self.agent_id or None,
+            self.session.id if self.session is not None else None,
+            attributes,
+        )
+
+    def _publish(self, event: Event) -> None:
+        self._events += 1
+        self._tracker.publish(self.session, event)
+
+
+def trace_of(session_id: str, workflow_id: str | None) -> str:
+    """Return the trace id of a session."""
+    name = f"{workflow_id or ''}\0{session_id}".encode("utf-8", "surrogatepass")
+    return blake2b(name, digest_size=16).hexdigest()

@@ -1,0 +1,228 @@
+"""
+What happened in a call, as events.
+
+Names of attributes are those of the Cylestio platform where it has one. An attribute that there is
+nothing to say about is left out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perimeter.calls import LLMReply, Message, ToolCall, ToolResult, Usage
+from perimeter.model import Event
+from perimeter.sessions.evidence import AskedTool, Ended
+
+
+if TYPE_CHECKING:
+    from perimeter.tracking.call import TrackedCall
+
+Attributes = dict[str, Any]
+
+_decode = msgspec.json.Decoder().decode
+
+
+def new_span() -> str:
+    """Return a span id: 16 hexadecimal digits, not all of them 0 (W3C Trace Context)."""
+    return f"{random.getrandbits(64) or 1:016x}"
+
+
+def session_start(call: TrackedCall, *, resumed: bool) -> Event:
+    """A conversation begins, or goes on after it had ended."""
+    request, labels = call.request, call.labels
+    attributes: Attributes = {"client.type": "gateway", "llm.vendor": call.vendor}
+    if request is not None:
+        _put(attributes, "llm.model", request.model)
+        _put(attributes, "tools", list(request.tools))
+        _put(attributes, "prompt", request.system)
+    _put_match(attributes, call)
+    _put(attributes, "session.resumed", resumed)
+    _put(attributes, "session.tags", dict(labels.tags))
+    _put(attributes, "run.id", labels.run_id)
+    _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
+    return call.event("session.start", attributes)
+
+
+def call_start(call: TrackedCall, messages: list[Message]) -> Event:
+    """
+    A call goes upstream.
+
+    Args:
+        call: The call.
+        messages: The new ones of its request.
+    """
+    attributes = _about(call)
+    attributes["llm.operation"] = call.dialect.operation
+    request, labels = call.request, call.labels
+    if request is not None:
+        attributes["llm.request.stream"] = request.stream
+        _put(attributes, "llm.request.params", request.params)
+        _put(attributes, "llm.request.messages", messages)
+        attributes["llm.request.total_messages"] = len(request.messages)
+    _put(attributes, "llm.request.problem", call.request_problem)
+    _put_match(attributes, call)
+    if call.resolution is not None:
+        _put(attributes, "call.retry_of", call.resolution.retry_of)
+    _put(attributes, "session.tags", dict(labels.tags))
+    _put(attributes, "run.id", labels.run_id)
+    _put(attributes, "label.problems", list(labels.problems))
+    _put(attributes, "parent_span_id", call.parent_span_id)
+    return call.event("llm.call.start", attributes)
+
+
+def tool_results(call: TrackedCall, messages: Iterable[Message]) -> Iterator[Event]:
+    """
+    Results of tools that a request brings.
+
+    Args:
+        call: The call.
+        messages: The new ones of its request.
+    """
+    asked = dict(call.resolution.tools) if call.resolution is not None else {}
+    for message in messages:
+        for part in message.parts:
+            if type(part) is ToolResult:
+                yield _tool_result(call, part, asked.pop(part.call_id, None))
+
+
+def _tool_result(call: TrackedCall, result: ToolResult, tool: AskedTool | None) -> Event:
+    name = tool.name if tool else _name_in_history(call, result.call_id)
+    attributes: Attributes = {
+        "call.id": call.exchange.id,
+        "tool.name": name or "unknown",
+        "tool.status": "error" if result.is_error else "success",
+        "tool.result": result.text,
+    }
+    if result.call_id != name:  # some APIs have no ids, and refer to tools by their names
+        _put(attributes, "tool.call_id", result.call_id)
+    if tool is not None:
+        seconds = max(0.0, call.exchange.started_at - tool.at)
+        attributes["tool.execution_time_ms"] = round(seconds * 1000, 3)
+        attributes["parent_span_id"] = tool.call_span_id
+    if result.is_error:
+        attributes["error.message"] = result.text
+    _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
+    return call.event("tool.result", attributes, span_id=tool.span_id if tool else new_span())
+
+
+def _name_in_history(call: TrackedCall, call_id: str) -> str:
+    """Return the name of the tool that the request's own history calls, "" if it does not."""
+    for message in reversed(call.request.messages if call.request is not None else ()):
+        for part in message.parts:
+            if type(part) is ToolCall and call_id in {part.id, part.name}:
+                return part.name
+    return ""
+
+
+def call_finish(call: TrackedCall, reply: LLMReply | None) -> Event:
+    """A call was answered."""
+    attributes = _outcome(call, reply)
+    if (seconds := call.time_to_first_token) is not None:
+        attributes["llm.response.time_to_first_token_ms"] = round(seconds * 1000, 3)
+    if reply is not None:
+        _put(attributes, "llm.response.id", reply.id)
+        _put(attributes, "llm.response.finish_reason", reply.finish_reason)
+    return call.event("llm.call.finish", attributes)
+
+
+def call_error(call: TrackedCall, reply: LLMReply | None, error: tuple[str, str]) -> Event:
+    """A call failed, perhaps after a part of its answer."""
+    attributes = _outcome(call, reply)
+    attributes["error.type"], attributes["error.message"] = error
+    return call.event("llm.call.error", attributes, level="ERROR")
+
+
+def tool_executions(
+    call: TrackedCall, tools: Iterable[tuple[ToolCall, AskedTool]]
+) -> Iterator[Event]:
+    """Tools that a reply asks for; those that the provider runs itself are none of the client's."""
+    for part, tool in tools:
+        attributes: Attributes = {
+            "call.id": call.exchange.id,
+            "tool.name": part.name,
+            "tool.params": tool_params(part.arguments),
+            "parent_span_id": call.span_id,
+        }
+        _put(attributes, "tool.call_id", part.id)
+        _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
+        yield call.event("tool.execution", attributes, span_id=tool.span_id)
+
+
+def tool_params(arguments: str) -> dict[str, Any]:
+    """Return a tool's arguments as an object; what is none as `raw_arguments`."""
+    if not arguments.strip():
+        return {}
+    try:
+        value = _decode(arguments)
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return {"raw_arguments": arguments}
+    return value if isinstance(value, dict) else {"raw_arguments": arguments}
+
+
+def session_end(ended: Ended, timestamp: float, trace_id: str) -> Event:
+    """A conversation is over."""
+    attributes: Attributes = {
+        "session.duration_ms": round((ended.last_at - ended.started_at) * 1000, 3),
+        "session.events_count": ended.events,
+        "session.end_reason": ended.reason,
+    }
+    _put(attributes, "agent_workflow.id", ended.workflow_id)
+    return Event(
+        "session.end",
+        timestamp,
+        trace_id,
+        new_span(),
+        agent_id=ended.agent_id,
+        session_id=ended.session_id,
+        attributes=attributes,
+    )
+
+
+def _about(call: TrackedCall, model: str = "") -> Attributes:
+    attributes: Attributes = {"call.id": call.exchange.id, "llm.vendor": call.vendor}
+    _put(attributes, "llm.model", model or call.model)
+    _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
+    return attributes
+
+
+def _outcome(call: TrackedCall, reply: LLMReply | None) -> Attributes:
+    """What is said of calls that were answered and of those that failed."""
+    exchange = call.exchange
+    attributes = _about(call, reply.model if reply is not None else "")
+    if exchange.response is not None:
+        attributes["http.status_code"] = exchange.response.status
+    attributes["llm.response.duration_ms"] = round((exchange.duration or 0.0) * 1000, 3)
+    if reply is not None:
+        _put(attributes, "llm.response.content", reply.message)
+        if reply.usage is not None:
+            _put_usage(attributes, reply.usage)
+    if call.cost is not None:
+        attributes["llm.cost_usd"] = call.cost
+    _put(attributes, "llm.response.problem", call.reply_problem)
+    return attributes
+
+
+def _put_usage(attributes: Attributes, usage: Usage) -> None:
+    attributes["llm.usage.input_tokens"] = usage.input
+    attributes["llm.usage.output_tokens"] = usage.output
+    attributes["llm.usage.total_tokens"] = usage.input + usage.output
+    _put(attributes, "llm.usage.cache_read_tokens", usage.cache_read)
+    _put(attributes, "llm.usage.cache_write_tokens", usage.cache_write)
+    _put(attributes, "llm.usage.reasoning_tokens", usage.reasoning)
+
+
+def _put_match(attributes: Attributes, call: TrackedCall) -> None:
+    if call.resolution is not None:
+        attributes["session.match"] = call.resolution.method
+        if call.resolution.method == "fuzzy":
+            attributes["session.score"] = call.resolution.score
+
+
+def _put(attributes: Attributes, name: str, value: object) -> None:
+    """Set an attribute, unless there is nothing to say."""
+    if value:
+        attributes[name] = value

@@ -1,0 +1,151 @@
+"""Who calls: from a request and its headers to the evidence that sessions are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from urllib.parse import parse_qs
+from zlib import crc32
+
+import attrs
+
+from perimeter.calls import LLMRequest
+from perimeter.dialects import CONVERSATIONS
+from perimeter.model import Exchange, Request
+from perimeter.sessions.agents import agent_id, system_key
+from perimeter.sessions.evidence import Evidence
+from perimeter.sessions.fingerprints import History, key_of
+from perimeter.sessions.headers import Labels
+
+
+_CREDENTIALS = dict.fromkeys(
+    (b"x-perimeter-token", b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+)
+"""Headers that say who a client is, the strongest first."""
+_REMEMBERED = 1024
+_NOTHING = LLMRequest()
+
+
+class Tenants:
+    """
+    Seeds for keys, by workflow and credential: tenants never share a key.
+
+    A credential is never kept in clear where its seed is, and can't be told from it.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        """
+        Prepare.
+
+        Args:
+            secret: Of the session store, at most 64 bytes; the same for all who share the store.
+        """
+        self._secret = secret
+        self._seeds: dict[tuple[str | None, bytes], bytes] = {}
+
+    def seed(self, workflow_id: str | None, credential: bytes) -> bytes:
+        """Return a seed of 16 bytes."""
+        seed = self._seeds.get((workflow_id, credential))
+        if seed is None:
+            if len(self._seeds) >= _REMEMBERED:
+                self._seeds.clear()
+            data = (workflow_id or "").encode("utf-8", "surrogatepass") + b"\0" + credential
+            seed = blake2b(data, digest_size=16, key=self._secret).digest()
+            self._seeds[workflow_id, credential] = seed
+        return seed
+
+
+def credential_of(request: Request) -> bytes:
+    """Return what a client proves who it is with, b"" where there is nothing of the kind."""
+    found = {name: value for name, value in request.headers if name in _CREDENTIALS}
+    for name in _CREDENTIALS if len(found) > 1 else found:
+        if value := found.get(name):
+            return value
+    if "key=" in request.query:
+        return "".join(parse_qs(request.query).get("key", ())).encode("utf-8", "surrogatepass")
+    return b""
+
+
+@attrs.define(eq=False)
+class Identifier:
+    """
+    Makes the evidence of calls.
+
+    Attributes:
+        tenants: Seeds of keys.
+        reset_phrases: Last words that begin a new session, as `plain` writes them.
+    """
+
+    tenants: Tenants
+    reset_phrases: frozenset[str]
+
+    def history(self, exchange: Exchange, request: LLMRequest | None) -> History:
+        """Return the conversation that a request carries; an empty one for what is none."""
+        talks = exchange.dialect.operation in CONVERSATIONS
+        told = request if request is not None and talks else _NOTHING
+        return History(told, self.seed_of(exchange))
+
+    def seed_of(self, exchange: Exchange) -> bytes:
+        """Return the seed of an exchange's tenant."""
+        return self.tenants.seed(exchange.workflow_id, credential_of(exchange.original))
+
+    def evidence(
+        self,
+        exchange: Exchange,
+        request: LLMRequest | None,
+        labels: Labels,
+        history: History,
+    ) -> Evidence:
+        """
+        Return what a call tells about its session.
+
+        Args:
+            exchange: The exchange.
+            request: What is asked for; None where it can't be read.
+            labels: What its headers say.
+            history: What `history` returned.
+        """
+        workflow = exchange.workflow_id
+        shared = self.tenants.seed(workflow, b"")
+        told = request or _NOTHING
+        return Evidence(
+            exchange_id=exchange.id,
+            history=history,
+            name=key_of(shared, "session", labels.session_id) if labels.session_id else 0,
+            session_id=labels.session_id,
+            links=tuple(_links(told, self.seed_of(exchange))) if _is_linked(told) else (),
+            system=system_key(told.system),
+            model=crc32(told.model.encode("utf-8", "surrogatepass")),
+            run=key_of(shared, "run", labels.run_id) if labels.run_id else 0,
+            agent_id=labels.agent_id or agent_id(told.system),
+            workflow_id=workflow,
+            retry=labels.retry,
+            reset=self._resets(told),
+        )
+
+    def _resets(self, request: LLMRequest) -> bool:
+        if not request.messages or request.messages[-1].role != "user":
+            return False
+        text = request.messages[-1].text
+        return len(text) < 100 and plain(text) in self.reset_phrases
+
+
+def plain(text: str) -> str:
+    """Return words in lower case, single-spaced, without punctuation at either end."""
+    return " ".join(text.lower().split()).strip(" .,;:!?'\"()*")
+
+
+def _is_linked(request: LLMRequest) -> bool:
+    return bool(request.previous_response_id or request.conversation)
+
+
+def _links(request: LLMRequest, seed: bytes) -> Iterable[int]:
+    if request.previous_response_id:
+        yield response_key(seed, request.previous_response_id)
+    if request.conversation:
+        yield key_of(seed, "conversation", request.conversation)
+
+
+def response_key(seed: bytes, response_id: str) -> int:
+    """Return the key that a response is referred to by."""
+    return key_of(seed, "response", response_id)
