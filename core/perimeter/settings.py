@@ -210,8 +210,8 @@ class SessionSettings:
     )
     max_messages_for_new_session: int = option(
         3,
-        help="Histories of at most so many messages are never matched by likeness, since short "
-        "ones look alike.",
+        help="A history of at most so many messages starts a new session unless all of it is "
+        "known, since short ones look alike.",
         validator=checks.at_least(0),
     )
     store: str = option(

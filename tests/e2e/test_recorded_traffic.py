@@ -8,6 +8,7 @@ that matters has a hand-written sample in tests/data, so nothing is tested here 
 from __future__ import annotations
 
 import contextlib
+import json
 import lzma
 import os
 import shutil
@@ -72,8 +73,12 @@ def check(corpus, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def checker(upstream_type, corpus, log):
-    """Run the replaying provider and a proxy in front of it; yield what runs the checker."""
+def checker(upstream_type, corpus, log, exits=(0,)):
+    """
+    Run the replaying provider and a proxy in front of it; yield what runs the checker.
+
+    The checker of sessions ends with 0 only for a score that nothing can have.
+    """
     upstream, port = free_port(), free_port()
     python = [sys.executable, "-B"]
     replay = [*python, "replay_upstream.py", "--corpus", str(corpus), "--port", str(upstream)]
@@ -89,9 +94,9 @@ def checker(upstream_type, corpus, log):
         def fidelity(*arguments):
             command = [*python, "fidelity.py", "--corpus", str(corpus)]
             command += ["--base", f"http://127.0.0.1:{port}"]
-            command += ["--upstream", f"http://127.0.0.1:{upstream}", *arguments]
+            command += ["--upstream", f"http://127.0.0.1:{upstream}", *map(str, arguments)]
             done = subprocess.run(command, cwd=TRAFFIC, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+            assert done.returncode in exits, done.stdout[-3000:] + done.stderr[-2000:]
             return done.stdout
 
         yield fidelity
@@ -124,3 +129,24 @@ def test_faults(check):
 def test_chunkings_and_encodings(check):
     """Any chunking, encoding and line end of a stream passes unchanged."""
     check("--matrix", "--stream-only", "--limit", "25")
+
+
+@pytest.mark.parametrize("width", [("--interleave", "8"), ("--interleave", "32", "--parallel")])
+def test_conversations_are_kept_apart(corpus, tmp_path, width):
+    """Of recorded conversations, many open at once, hardly one is torn or joined."""
+    with checker("openai", corpus, tmp_path / "proxy.log", exits=(0, 1)) as fidelity:
+        result = tmp_path / "score.json"
+        fidelity(
+            "--sessions", "--session-header", "x-perimeter-session-id", *width, "--json", result
+        )
+        apis = json.loads(result.read_text())["score"]["by"]
+
+    assert f1(apis, "/chat.completions", "/responses") >= 0.99
+    assert f1(apis, "anthropic/messages") >= 0.98
+
+
+def f1(apis, *ends):
+    """Return the F1 of pairs over the APIs whose names end so."""
+    chosen = [numbers for name, numbers in apis.items() if name.endswith(ends)]
+    right, wrong, missed = (sum(each[key] for each in chosen) for key in ("tp", "fp", "fn"))
+    return 2 * right / (2 * right + wrong + missed)

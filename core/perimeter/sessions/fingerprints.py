@@ -35,7 +35,7 @@ _IDS = 64
 """A trail is made of so many ids at most, the newest."""
 
 _DISTINCTIVE = 24
-"""An answer of so many characters is hardly given twice in different conversations."""
+"""An answer of so many characters, or with an id, is hardly given twice."""
 
 _SKETCHED = 48
 _LETTERS = 24
@@ -283,7 +283,7 @@ def _describe(said: Said, seed: bytes) -> Answer:
     return Answer(
         _answer_digest(said, seed),
         _sketch(texts, rest, seed),
-        len(texts) + len(rest) >= _DISTINCTIVE,
+        bool(ids) or len(texts) + len(rest) >= _DISTINCTIVE,
         tuple([key_of(seed, "call", call_id) for call_id in ids]),
         key_of(seed, "shape", shape_of(ids[0])) if ids else 0,
     )

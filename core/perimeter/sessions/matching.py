@@ -44,7 +44,7 @@ class Matcher:
 
     Attributes:
         fuzzy_threshold: So much of a history must be known for a session to be the one.
-        short: Histories of at most so many messages are never matched by likeness.
+        short: Of histories of at most so many messages all must be known.
         requests: Turns by the chain up to their request.
         replies: Turns by the chain up to their reply.
         answers: Sessions by replies that are hardly given twice.
@@ -78,14 +78,21 @@ class Matcher:
 
     def repeated(self, evidence: Evidence) -> Match | None:
         """Return the failed call that a request repeats, or that its client says it does."""
-        if not evidence.history.chain:
+        history = evidence.history
+        if not history.chain:
             return None
-        turns = self.requests.get(evidence.history.chain[-1])
-        for turn in _eligible(turns, evidence):
-            again = turn.state == "failed" or (evidence.retry and turn.state != "unknown")
-            if again and not turn.followed and turn.system == evidence.system:
-                known = evidence.history.count
-                return Match(turn.session, "prefix", turn, known, repeats=True)
+        trail = history.trail(-1)
+        same = [
+            turn
+            for turn in reversed(self.requests.get(history.chain[-1]))
+            if turn.system == evidence.system and turn.request_trail == trail
+            if not turn.followed and _may_share(turn.session, evidence)
+        ]
+        for turn in same:
+            if turn.state == "failed":
+                return Match(turn.session, "prefix", turn, history.count, repeats=True)
+        if same and evidence.retry:
+            return Match(same[0].session, "prefix", same[0], history.count, repeats=True)
         return None
 
     def continued(self, evidence: Evidence) -> Match | None:
@@ -139,15 +146,14 @@ class Matcher:
             The session, if one is alike enough, and the best score; None where none was compared.
         """
         history = evidence.history
-        if history.count <= self.short:
-            return None, None
         said = {*history.old_words, *history.digests.values()}
+        least = 1.0 if history.count <= self.short or len(said) < 2 else self.fuzzy_threshold
         best, best_score = None, None
         for record in self._candidates(history.digests.values(), evidence):
             score = len(said.intersection(record.words)) / len(said)
             if best_score is None or score > best_score:
                 best, best_score = record, score
-        if best is None or best_score is None or best_score < self.fuzzy_threshold:
+        if best is None or best_score is None or best_score < least:
             return None, best_score
         turn = best.turns[-1] if best.turns else None
         known = self.known_in(best, evidence)
@@ -170,10 +176,6 @@ class Matcher:
                 if record.number not in seen and comparable and _may_share(record, evidence):
                     seen.add(record.number)
                     yield record
-
-
-def _eligible(turns: Sequence[Turn], evidence: Evidence) -> Iterator[Turn]:
-    return (turn for turn in turns if _may_share(turn.session, evidence))
 
 
 def _may_share(record: Record, evidence: Evidence) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -70,16 +71,16 @@ def _trimmed(text: str) -> str:
 
 def _bare_json(text: str) -> str:
     """
-    Return JSON as it is always written, since clients write it anew; other text without spaces.
+    Return JSON as it is always written, since clients write it anew; without any spaces.
 
-    Reading it costs more than all the rest, so it is done only where characters are escaped.
+    Reading it costs more than all the rest, so it is done only where there may be several members,
+    which have an order, or characters that are escaped.
     """
-    if "\\u" in text or "\\/" in text:
-        try:
-            text = _encode(_decode(text)).decode()
-        except (ValueError, RecursionError, msgspec.MsgspecError):
-            pass
-    return "".join(text.split())
+    text = "".join(text.split())
+    if ',"' in text or "\\u" in text or "\\/" in text:
+        with suppress(ValueError, RecursionError, msgspec.MsgspecError):
+            return _encode(_decode(text)).decode()
+    return text
 
 
 def looks_random(call_id: str) -> bool:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 for which the official SDKs send a request again."""
 
+UNLABELLED = (b"data:", b"event:", b": ")
+"""How streams of server-sent events begin."""
+
 LARGEST_REPLY = 64 * 1024 * 1024
 
 
@@ -292,11 +295,25 @@ class TrackedCall:
         if response.truncated:
             self.reply_problem = "larger than capture_limit"
             return None
+        body = response.content(LARGEST_REPLY)
+        if body[:64].lstrip().startswith(UNLABELLED):
+            return self._read_unlabelled(body)
         try:
-            return self.dialect.read_reply(response.content(LARGEST_REPLY))
+            return self.dialect.read_reply(body)
         except ParseError as error:
             self.reply_problem = self._tracker.unreadable(self.exchange, error)
             return None
+
+    def _read_unlabelled(self, body: bytes) -> LLMReply | None:
+        """Read a stream of events that no content type says to be one."""
+        parser = self.dialect.stream_parser()
+        if parser is None:
+            return None
+        stream = StreamReader(parser, "sse", "", self._tracker.monotonic)
+        stream.feed(body)
+        stream.finish()
+        self.reply_problem = stream.problem
+        return stream.reply()
 
     def _register(self, said: LLMReply | None, parts: Sequence[Any]) -> None:
         assert self._evidence is not None and self.resolution is not None  # noqa: S101, PT018

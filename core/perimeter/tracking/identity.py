@@ -60,7 +60,9 @@ def credential_of(request: Request) -> bytes:
     found = {name: value for name, value in request.headers if name in _CREDENTIALS}
     for name in _CREDENTIALS if len(found) > 1 else found:
         if value := found.get(name):
-            return value
+            # The same key is sent with and without a scheme, as providers want it.
+            scheme, _, key = value.partition(b" ")
+            return key if scheme.lower() == b"bearer" else value
     if "key=" in request.query:
         return "".join(parse_qs(request.query).get("key", ())).encode("utf-8", "surrogatepass")
     return b""
