@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as Metric
 
-from perimeter.demo import Step, Traffic, check_metrics, play_round
+from perimeter.demo import Step, Traffic, Witness, check_metrics, play_round
+from perimeter.model import Event
 from perimeter.simulator import Simulator
 from perimeter.testing import serve
 
@@ -66,17 +67,17 @@ async def test_every_answer_is_right(simulator: Simulator, base_url: str) -> Non
     assert result.calls == len(steps) == len(simulator.requests)
     assert result.expected == Counter(
         {
-            Traffic("openai", "openai.chat", 200): 8,
+            Traffic("openai", "openai.chat", 200): 14,
             Traffic("openai", "openai.chat", 429): 1,
             Traffic("openai", "openai.responses", 200): 3,
             Traffic("openai", "openai.embeddings", 200): 1,
-            Traffic("anthropic", "anthropic.messages", 200): 2,
+            Traffic("anthropic", "anthropic.messages", 200): 4,
         }
     )
-    assert (result.conversations, result.tool_calls) == (5, 2)
+    assert (len(result.conversations), result.tool_calls) == (8, 5)
     assert result.input_tokens > result.output_tokens > 100
     names = {record.header("x-cylestio-agent-id") for record in simulator.requests}
-    assert len(names) == 6
+    assert names == {None, "support-chat"}
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,8 @@ async def test_every_answer_is_right(simulator: Simulator, base_url: str) -> Non
     [
         ((b"Ada", b"Bob"), {"support-chat"}),
         ((b"4711", b"4712"), {"support-chat"}),
-        ((b"Oslo", b"Rome"), {"weather-agent"}),
-        ((b"snowing", b"sunny"), {"weather-agent"}),
+        ((b"Oslo", b"Rome"), {"weather-agent", "traveller", "her-twin"}),
+        ((b"snowing", b"sunny"), {"weather-agent", "traveller", "her-twin"}),
         ((b"900 euros", b"9 euros"), {"planner"}),
         ((b"Too many", b"Very many"), {"unlucky-agent"}),
         ((b"408", b"409"), {"tutor"}),
@@ -114,7 +115,7 @@ async def test_unreachable_proxy_is_a_failure() -> None:
     with serve(Simulator()) as url:
         pass
     result = await play_round(url, report=_ignore)
-    assert len(result.failures) == 6
+    assert len(result.failures) == 9
     assert result.calls == 0
 
 
@@ -154,3 +155,39 @@ async def test_missing_metrics_are_a_problem() -> None:
     """A page that can't be had is named."""
     with serve(MetricsPage(b"", status=503), lifespan="off") as url:
         assert await check_metrics(url, {}) == ["/metrics answered 503"]
+
+
+def _finished(call: str, session: str | None) -> Event:
+    attributes = {
+        "call.id": call,
+        "llm.usage.input_tokens": 7,
+        "llm.usage.output_tokens": 2,
+        "llm.cost_usd": 0.5,
+    }
+    return Event("llm.call.finish", 0.0, session_id=session, agent_id="a", attributes=attributes)
+
+
+async def test_the_witness_adds_up_a_session() -> None:
+    """Calls, tokens, cost, tools and matches of a session come from its events."""
+    witness = Witness()
+    for match in ("new", "link", "link"):
+        start = {"call.id": "x", "session.match": match}
+        witness.take(Event("llm.call.start", 0.0, session_id="s", attributes=start))
+        witness.take(_finished("x", "s"))
+    tool = {"call.id": "x", "tool.name": "f"}
+    witness.take(Event("tool.execution", 0.0, session_id="s", attributes=tool))
+    seen = witness.sessions["s"]
+    assert (seen.agent, seen.calls, seen.input_tokens, seen.output_tokens) == ("a", 3, 21, 6)
+    assert (seen.cost, seen.tools, seen.matches) == (1.5, {"f": 1}, {"new": 1, "link": 2})
+
+
+async def test_the_witness_sees_mixed_and_split_conversations() -> None:
+    """One session for two conversations, two for one, and none at all are each named."""
+    witness = Witness()
+    for call, session in (("1", "s"), ("2", "s"), ("3", "t"), ("4", "u"), ("5", None)):
+        witness.take(_finished(call, session))
+    assert await witness.check({"a": ["1", "2"], "b": ["3"]}) == []
+    assert await witness.check({"a": ["1"], "b": ["2"]}) == ["b got the session of a: s"]
+    assert await witness.check({"a": ["3", "4"]}) == ["a: one conversation got 2 sessions"]
+    assert await witness.check({"a": ["5"]}) == ["a: one conversation got 0 sessions"]
+    assert await witness.check({"a": ["6"]}, tries=1) == ["a: one conversation got 0 sessions"]

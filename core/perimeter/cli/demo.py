@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,16 @@ from perimeter.cli.reporting import reported
 
 if TYPE_CHECKING:
     from perimeter.application import Application
-    from perimeter.demo import RoundResult, Step
+    from perimeter.demo import RoundResult, Seen, Step, Witness
     from perimeter.server import Server
     from perimeter.settings import Settings
+
+WITNESS = "demo"
+"""The name of the plugin that sees for the demonstration what the others see."""
+
+_LINGER = 0.2
+_MADE_UP = re.compile("ses-[0-9a-f]{16}")
+_COLUMNS = ("session", "agent", "calls", "tokens", "cost", "matched by", "tools")
 
 FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says why it cannot
 
@@ -42,6 +51,7 @@ def demo(once: bool, port: int | None, config: Path | None) -> None:
 def _demo(config: Path | None, port: int | None, *, once: bool) -> int:
     # Imported here because help must be fast.
     from perimeter import application, logs, supervisor  # noqa: PLC0415
+    from perimeter.demo import Witness  # noqa: PLC0415
     from perimeter.simulator import Simulator  # noqa: PLC0415
     from perimeter.testing import serve  # noqa: PLC0415
 
@@ -52,7 +62,9 @@ def _demo(config: Path | None, port: int | None, *, once: bool) -> int:
         click.echo(f"The simulated provider listens on {provider}")
         with listener, asyncio.Runner() as runner:
             host, bound = listener.getsockname()[:2]
-            show = Show(application.build(settings), _url(host, bound), once=once)
+            witness = Witness()
+            built = application.build(settings, plugins={WITNESS: witness.plugin()})
+            show = Show(built, _url(host, bound), witness, once=once)
             return runner.run(show.run(listener))
 
 
@@ -76,7 +88,8 @@ def _settings(config: Path | None, port: int | None, provider: str) -> "Settings
         "openai": UpstreamSettings(type="openai", base_url=provider),
         "anthropic": UpstreamSettings(type="anthropic", base_url=provider),
     }
-    return attrs.evolve(settings, upstreams=upstreams, default_upstream="openai")
+    plugins = {**settings.plugins, WITNESS: {}}
+    return attrs.evolve(settings, upstreams=upstreams, default_upstream="openai", plugins=plugins)
 
 
 def _url(host: str, port: int) -> str:
@@ -91,12 +104,14 @@ class Show:
     Attributes:
         application: The proxy.
         url: Where it can be reached from this machine.
+        witness: Sees which sessions there were.
         once: Whether to end after one round.
 
     """
 
     application: "Application"
     url: str
+    witness: "Witness"
     once: bool
     _server: "asyncio.Future[Server]" = attrs.field(init=False)
 
@@ -125,13 +140,28 @@ class Show:
         from perimeter.demo import check_metrics, play_round  # noqa: PLC0415
 
         await self._server
-        click.echo("\nSample agents talk through the proxy:")
-        result = await play_round(self.url, report=tell(click.echo, width=_terminal_width()))
+        click.echo("\nSample agents talk through the proxy, all at once:")
+        result = await play_round(self.url, report=self._report())
         failures = [*result.failures, *await check_metrics(self.url, result.expected)]
-        _conclude(result, failures)
+        mixed = await self.witness.check(result.conversations)
+        await asyncio.sleep(_LINGER)  # so that what plugins print stands above the table
+        _show_sessions(list(self.witness.sessions.values()), _terminal_width())
+        if not mixed:
+            click.echo(
+                f"{len(result.conversations)} conversations were held at the same time: each got "
+                "exactly one session."
+            )
+        _conclude(result, [*failures, *mixed])
+        failures += mixed
         if not self.once:
             self._invite()
         return not failures
+
+    def _report(self) -> "Callable[[Step], None]":
+        """Show each call, unless a plugin does that already."""
+        if "printer" in self.application.settings.plugins:
+            return lambda _: None
+        return tell(click.echo, width=_terminal_width())
 
     def _invite(self) -> None:
         click.echo("\nOpen:")
@@ -186,10 +216,49 @@ def _short(text: str, limit: int = 60) -> str:
 
 def _conclude(result: "RoundResult", failures: list[str]) -> None:
     click.echo(
-        f"\n{result.calls} calls in {result.conversations} conversations, {result.tool_calls} tool "
-        f"calls, {result.input_tokens} tokens in, {result.output_tokens} out"
+        f"{result.calls} calls in {len(result.conversations)} conversations, "
+        f"{result.tool_calls} tool calls, {result.input_tokens} tokens in, "
+        f"{result.output_tokens} out"
     )
     for failure in failures:
         click.secho(f"wrong: {failure}", fg="red")
     if not failures:
         click.secho("Every call went through, every answer was right.", fg="green")
+
+
+def _show_sessions(sessions: "list[Seen]", width: int | None) -> None:
+    """Show a row for each session, as wide as the terminal allows."""
+    rows = [_COLUMNS, *map(_row, sessions)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    click.echo("\nThe sessions that the proxy found:")
+    for place, row in enumerate(rows):
+        cells = [
+            f"{cell:>{width}}" if column in {2, 3, 4} else f"{cell:<{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  ".join(cells).rstrip()
+        if width and len(line) > width - 2:
+            line = line[: width - 3] + "…"
+        click.secho(f"  {line}", bold=place == 0)
+
+
+def _row(session: "Seen") -> tuple[str, ...]:
+    """Give the cells of a session's row; that its first call was new goes without saying."""
+    continued = Counter({how: n for how, n in session.matches.items() if how != "new"})
+    return (
+        session.id[:12] if _MADE_UP.fullmatch(session.id) else _short(session.id, 12),
+        _short(session.agent, 14),
+        str(session.calls),
+        f"{session.input_tokens}→{session.output_tokens}",
+        "" if session.cost is None else _dollars(session.cost),
+        _counted(continued or session.matches),
+        _counted(session.tools),
+    )
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:.4f}" if amount >= 0.0001 else "<$0.0001"
+
+
+def _counted(counter: "Counter[str]") -> str:
+    return ", ".join(name + (f" x{number}" * (number > 1)) for name, number in counter.items())

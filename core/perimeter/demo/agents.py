@@ -8,7 +8,7 @@ understands is in `perimeter.simulator.skills`.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -31,6 +31,15 @@ _WEATHER_TOOL = {
         },
     },
 }
+_SUM_TOOL = {
+    "name": "calculate",
+    "description": "Works out an expression",
+    "input_schema": {
+        "type": "object",
+        "properties": {"expression": {"type": "string"}},
+        "required": ["expression"],
+    },
+}
 
 
 async def support_chat(caller: Caller) -> None:
@@ -49,10 +58,71 @@ async def support_chat(caller: Caller) -> None:
         messages.append(answer)
 
 
+def traveller(question: str, wanted: str) -> Callable[[Caller], Awaitable[None]]:
+    """
+    Return an agent that begins with the very words of its twin, and goes on with others.
+
+    Only the ids that the provider gave its tool calls tell the twins' first answers apart.
+    """
+
+    async def converse(caller: Caller) -> None:
+        opening = "What is the weather in Oslo?"
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": "You help travellers pack."},
+            {"role": "user", "content": opening},
+        ]
+        body = {"messages": messages, "tools": [_WEATHER_TOOL]}
+        answer = await _chat(caller, body, opening)
+        messages.append(answer)
+        for call in answer.get("tool_calls") or []:
+            caller.expect("Oslo" in call["function"]["arguments"], "another city was asked for")
+            result = {"role": "tool", "tool_call_id": call["id"], "content": _WEATHER["Oslo"]}
+            messages.append(result)
+            caller.result.tool_calls += 1
+        messages.append(await _chat(caller, body, "the result for Oslo"))
+        messages.append({"role": "user", "content": question})
+        answer = await _chat(caller, body, question)
+        caller.expect_text(answer["content"] or "", wanted)
+
+    return converse
+
+
+async def calculator(caller: Caller) -> None:
+    """Work out a sum with a tool, streamed, in the protocol of the other provider."""
+    question = "Please calculate 15 * 24."
+    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    system = "You never do sums in your head."
+    body = {"max_tokens": 300, "system": system, "messages": messages, "tools": [_SUM_TOOL]}
+    response = await caller.ask(MESSAGES, body, asked=question, read=_blocks)
+    content = response.json()["content"]
+    messages.append({"role": "assistant", "content": content})
+    results = [
+        {"type": "tool_result", "tool_use_id": block["id"], "content": "360"}
+        for block in content
+        if block["type"] == "tool_use"
+    ]
+    caller.result.tool_calls += len(results)
+    caller.expect(len(results) == 1, f"{len(results)} tools were called")
+    messages.append({"role": "user", "content": results})
+    asked = "the result of the calculation"
+    text = await caller.stream(MESSAGES, {**body, "stream": True}, asked=asked, read=_delta_text)
+    caller.expect_text(text, "360")
+
+
+def _blocks(payload: Any) -> str:
+    return " ".join(
+        block.get("text") or f"{block['name']}({json.dumps(block['input'])})"
+        for block in payload["content"]
+    )
+
+
 async def weather_agent(caller: Caller) -> None:
     """Look up two cities in parallel with a tool, and pass the results back."""
     question = "What is the weather in Paris and Oslo?"
-    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "You report the weather."},
+        {"role": "user", "content": question},
+    ]
     body = {"messages": messages, "tools": [_WEATHER_TOOL]}
     answer = await _chat(caller, body, question)
     messages.append(answer)
@@ -162,15 +232,35 @@ async def unlucky(caller: Caller) -> None:
 
 @attrs.frozen
 class Agent:
-    """An agent of the demo: its name, what it does, and the workflow it belongs to, if any."""
+    """
+    An agent of the demo.
+
+    Attributes:
+        name: Its name, which the proxy learns from `headers` only.
+        converse: What it does.
+        workflow: The workflow it belongs to, or None.
+        headers: What it says about itself with every call.
+    """
 
     name: str
     converse: Callable[[Caller], Awaitable[None]]
     workflow: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
 
 
 AGENTS = (
-    Agent("support-chat", support_chat, workflow="demo"),
+    Agent(
+        "support-chat",
+        support_chat,
+        workflow="demo",
+        headers={
+            "x-cylestio-agent-id": "support-chat",
+            "x-cylestio-conversation-id": "order-4711",
+        },
+    ),
+    Agent("traveller", traveller("What is 3 * 9?", "27")),
+    Agent("her-twin", traveller("What is 5 * 11?", "55")),
+    Agent("calculator", calculator),
     Agent("weather-agent", weather_agent),
     Agent("tutor", tutor),
     Agent("planner", planner),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -20,12 +20,13 @@ class Api:
     upstream: str
     dialect: str
     path: str
+    model: str
 
 
-CHAT = Api("openai", "openai.chat", "/v1/chat/completions")
-RESPONSES = Api("openai", "openai.responses", "/v1/responses")
-EMBEDDINGS = Api("openai", "openai.embeddings", "/v1/embeddings")
-MESSAGES = Api("anthropic", "anthropic.messages", "/v1/messages")
+CHAT = Api("openai", "openai.chat", "/v1/chat/completions", "gpt-5.4-mini")
+RESPONSES = Api("openai", "openai.responses", "/v1/responses", "gpt-5.4")
+EMBEDDINGS = Api("openai", "openai.embeddings", "/v1/embeddings", "text-embedding-3-small")
+MESSAGES = Api("anthropic", "anthropic.messages", "/v1/messages", "claude-haiku-4-5")
 
 _HEADERS = {
     "openai": {"authorization": "Bearer demo"},
@@ -40,11 +41,12 @@ class Caller:
     One agent's connection to its providers.
 
     Attributes:
-        agent: The agent's name, which is sent along.
+        agent: The agent's name.
         client: Has the proxy as its base URL.
         result: Where calls and failures are counted.
         report: Is told about every call.
         prefix: Goes in front of every path: the workflow.
+        headers: Sent along with every call.
     """
 
     agent: str
@@ -52,6 +54,7 @@ class Caller:
     result: RoundResult
     report: Callable[[Step], None]
     prefix: str = ""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
 
     async def ask(
         self,
@@ -117,16 +120,19 @@ class Caller:
                 yield event
 
     def _request(self, api: Api, body: dict[str, Any], faults: str) -> httpx.Request:
-        headers = {**_HEADERS[api.upstream], "x-cylestio-agent-id": self.agent}
+        headers = {**_HEADERS[api.upstream], **self.headers}
         if faults:
             headers["x-simulate"] = faults
         return self.client.build_request(
-            "POST", self.prefix + api.path, json={"model": "simulated", **body}, headers=headers
+            "POST", self.prefix + api.path, json={"model": api.model, **body}, headers=headers
         )
 
     def _passed(self, api: Api, response: httpx.Response, status: int) -> None:
         traffic = Traffic(api.upstream, api.dialect, response.status_code)
         self.result.expected[traffic] += 1
+        exchange = response.headers.get("x-perimeter-exchange-id")
+        if exchange and self.agent in self.result.conversations:
+            self.result.conversations[self.agent].append(exchange)
         self.expect(response.status_code == status, f"status {response.status_code}, not {status}")
 
     def _tell(

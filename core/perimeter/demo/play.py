@@ -34,8 +34,10 @@ async def play_round(base_url: str, *, report: Callable[[Step], None]) -> RoundR
 def _caller(
     agent: Agent, client: httpx.AsyncClient, result: RoundResult, report: Callable[[Step], None]
 ) -> Caller:
+    if agent.converse is not librarian:
+        result.conversations[agent.name] = []
     prefix = f"/agent-workflow/{agent.workflow}" if agent.workflow else ""
-    return Caller(agent.name, client, result, report, prefix)
+    return Caller(agent.name, client, result, report, prefix, agent.headers)
 
 
 async def _converse(agent: Agent, caller: Caller) -> None:
@@ -46,4 +48,3 @@ async def _converse(agent: Agent, caller: Caller) -> None:
         caller.expect(False, f"the call failed: {error!r}")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         caller.expect(False, f"the answer is not what the provider sends: {error!r}")
-    caller.result.conversations += agent.converse is not librarian

@@ -51,7 +51,7 @@ class RoundResult:
     Attributes:
         expected: The calls that went through, as the proxy should have counted them.
         failures: What went wrong, one sentence each; empty when every answer was right.
-        conversations: How many conversations were held.
+        conversations: The exchanges of each conversation, by its name.
         tool_calls: How many tools were called.
         input_tokens: As the providers reported.
         output_tokens: As the providers reported.
@@ -59,7 +59,7 @@ class RoundResult:
 
     expected: Counter[Traffic] = attrs.field(factory=Counter)
     failures: list[str] = attrs.field(factory=list)
-    conversations: int = 0
+    conversations: dict[str, list[str]] = attrs.field(factory=dict)
     tool_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

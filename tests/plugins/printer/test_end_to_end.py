@@ -151,13 +151,17 @@ def test_lines_in_a_pipe(run: Run) -> None:
     with serve(Simulator()) as base_url, run(base_url) as proxy:
         assert proxy.ask() == 200
         first = proxy.until(
-            r"→ request exchange=(\S+) .*path=/v1/chat/completions model=gpt-4o-mini"
+            r"→ request session=(ses-\w+) agent=prompt-default exchange=(\S+) .*"
+            r"path=/v1/chat/completions model=gpt-4o-mini"
         )
-        proxy.until(rf"← response exchange={first[1]} .*status=200 outcome=completed size=\d+ ")
+        proxy.until(
+            rf"← response session={first[1]} .* exchange={first[2]} .*status=200 outcome=completed "
+            r"input_tokens=\d+ output_tokens=\d+ cost_usd=0\.\d+ size=\d+ "
+        )
         assert proxy.ask(stream=True) == 200
         proxy.until(r"status=200 .* stream=sse events=\d+ first_byte=[\d.]+ seconds=[\d.]+\n")
         assert proxy.ask(faults="status=429") == 429
-        proxy.until(r"status=429 outcome=completed")
+        proxy.until(r"status=429 outcome=completed error_type=\S+ error=")
         code, errors = proxy.stop()
     assert code == 0, errors
     assert KEY not in proxy.output
@@ -183,7 +187,7 @@ def test_no_color(run: Run) -> None:
     """With NO_COLOR a terminal gets the same lines without any escape sequence."""
     with serve(Simulator()) as base_url, run(base_url, terminal=True, NO_COLOR="1") as proxy:
         assert proxy.ask() == 200
-        proxy.until(r"\d\d:\d\d:\d\d ←  \w{8}  200  ")
+        proxy.until(r"\d\d:\d\d:\d\d ←  ses-\w{8}  \w{8}  200  [\d.]+k?→\d+ tok  <?\$")
     assert "\x1b" not in proxy.output
 
 

@@ -108,6 +108,32 @@ async def test_options_choose_the_lines(
     assert words(stream.getvalue()) == [word for word in EVERYTHING if word not in missing]
 
 
+async def test_tools_stand_below_their_call(run: Run, make_exchange: Make, end: Make) -> None:
+    """A finish event has no line of its own; its tools come after the response, none is lost."""
+    stream = io.StringIO()
+    async with run(stream) as printer:
+        exchange = end(make_exchange(), b"{}")
+        for call in ("gone", exchange.id):
+            about = {"call.id": call, "llm.cost_usd": 0.25, "tool.name": call}
+            for name in ("llm.call.finish", "tool.execution"):
+                printer.on_session_event(Event(name, 0.0, session_id="s", attributes=about))
+        printer.on_response(exchange)
+        printer.on_response(end(make_exchange(), b"{}"))
+    assert words(stream.getvalue()) == ["tool.execution", "response", "tool.execution", "response"]
+    assert stream.getvalue().count("cost_usd=0.25 ") == 1
+
+
+async def test_failed_calls_are_always_printed(run: Run, make_exchange: Make, end: Make) -> None:
+    """A rate limit is a complete response, and an error all the same."""
+    stream = io.StringIO()
+    async with run(stream, log_responses=False) as printer:
+        exchange = end(make_exchange(), status=429)
+        about = {"call.id": exchange.id, "error.type": "rate_limit_error", "error.message": "slow"}
+        printer.on_session_event(Event("llm.call.error", 0.0, attributes=about))
+        printer.on_response(exchange)
+    assert words(stream.getvalue()) == ["response"]
+
+
 async def test_standard_error(run: Run, make_exchange: Make, end: Make) -> None:
     """The lines can go to standard error."""
     stream = io.StringIO()

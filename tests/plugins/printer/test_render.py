@@ -11,11 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perimeter import Block, Event, Exchange, Outcome, Respond, Rewrite, Stop
+from perimeter.calls import LLMReply, Usage
 from perimeter.errors import ClientDisconnected, UpstreamConnectError
+from perimeter.model import Session
 from perimeter_plugin_printer import PrinterConfig
 from perimeter_plugin_printer.exchanges import count_events
 from perimeter_plugin_printer.records import Decided, Ended, Happened, Record, Sent
 from perimeter_plugin_printer.render import Plain, line_of
+from perimeter_plugin_printer.told import Told
 
 
 Make = Callable[..., Exchange]
@@ -169,16 +172,16 @@ def happened(name: str, level: str = "INFO", **attributes: object) -> Record:
         ),
         (
             happened("session.end", session__duration_ms=2500, session__events_count=8),
-            "○ session.end session=5e551012-3456 seconds=2.500 events=8",
+            "○ session.end session=5e551012-3456 agent=prompt-1 seconds=2.500 events=8",
         ),
         (
             happened("session.end", session__duration_ms=float("inf")),
-            "○ session.end session=5e551012-3456",
+            "○ session.end session=5e551012-3456 agent=prompt-1",
         ),
         (
             happened("tool.execution", tool__name="get_weather", tool__params={"city": "Zürich"}),
             (
-                "⚙ tool.execution session=5e551012-3456 tool=get_weather "
+                "⚙ tool.execution session=5e551012-3456 agent=prompt-1 tool=get_weather "
                 r'params="{\"city\": \"Zürich\"}"'
             ),
         ),
@@ -191,13 +194,14 @@ def happened(name: str, level: str = "INFO", **attributes: object) -> Record:
                 tool__result="a\nb",
             ),
             (
-                "↳ tool.result session=5e551012-3456 tool=f status=success seconds=0.012 "
+                "↳ tool.result session=5e551012-3456 agent=prompt-1 tool=f "
+                "status=success seconds=0.012 "
                 r'result="a\nb"'
             ),
         ),
         (
             happened("tool.result", level="ERROR", tool__name="f", error__message="boom"),
-            "↳ tool.result session=5e551012-3456 tool=f result=boom",
+            "↳ tool.result session=5e551012-3456 agent=prompt-1 tool=f result=boom",
         ),
     ],
 )
@@ -251,3 +255,35 @@ def test_whatever_comes_is_one_harmless_line(
         assert line.endswith("\n")
         rest = line[:-1].replace("\u200c", "").replace("\u200d", "").replace("\u3000", "")
         assert rest.isprintable()
+
+
+def test_a_response_says_session_tokens_and_cost(make_exchange: Make, end: Make) -> None:
+    """Of a call that was followed, the line also says whose it is and what it took."""
+    exchange = end(make_exchange(), b"hello")
+    exchange.session = Session("ses-0123456789abcdef", "prompt-1")
+    exchange.llm_reply = LLMReply(usage=Usage(input=1234, output=340, cache_read=1024))
+    told = Told(exchange.id, cost=0.00314)
+    record = Ended.of(exchange, bodies=False, told=told)
+    usage = "input_tokens=1234 output_tokens=340 cached_tokens=1024 cost_usd=0.00314 "
+    who = "session=ses-0123456789abcdef agent=prompt-1 "
+    assert f"response {who}exchange=" in plain(record)
+    assert f" outcome=completed {usage}size=5 " in plain(record)
+    without = plain(record, PrinterConfig(show_usage=False, show_sessions=False))
+    assert "tokens" not in without
+    assert "cost" not in without
+    assert "session=" not in without
+
+
+def test_an_error_in_a_complete_response(make_exchange: Make, end: Make) -> None:
+    """What the provider says about its error is shown, with secrets masked."""
+    told = Told("x", error_type="rate_limit_error", error="slow down, ?key=hunter2")
+    line = plain(Ended.of(end(make_exchange(), status=429), bodies=False, told=told))
+    assert 'error_type=rate_limit_error error="slow down, ?key=***" size=0' in line
+
+
+def test_an_error_is_said_once(make_exchange: Make, end: Make) -> None:
+    """Where the exchange failed for the same reason, the event's words are left out."""
+    exchange = end(make_exchange(), status=None, outcome=Outcome.CLIENT_DISCONNECTED)
+    told = Told("x", error_type="client_disconnected", error="the client left")
+    error = ClientDisconnected("the client left")
+    assert plain(Ended.of(exchange, error, bodies=False, told=told)).count("the client left") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from perimeter import Block, Exchange, Outcome
+from perimeter.calls import LLMReply, Usage
 from perimeter.errors import UpstreamTimeout
+from perimeter.model import Session
 from perimeter_plugin_printer import PrinterConfig
 from perimeter_plugin_printer.records import Decided, Ended, Record, Sent
 from perimeter_plugin_printer.render import line_of
 from perimeter_plugin_printer.terminal import Terminal, shorten
+from perimeter_plugin_printer.told import Told
 
 
 Make = Callable[..., Exchange]
@@ -121,3 +125,31 @@ def test_shortening(text: str, cells: int) -> None:
     short = shorten(text, cells)
     assert cell_len(short) <= cells
     assert short == text if cell_len(text) <= cells else short.endswith("…")
+
+
+def test_sessions_have_colors_of_their_own(make_exchange: Make) -> None:
+    """A session keeps its colour, its neighbour has another one."""
+    terminal = Terminal(io.StringIO(), color=True, width=120)
+    exchange = make_exchange(BODY)
+
+    def color(session: str) -> str:
+        exchange.session = Session(session)
+        text = terminal.render(line_of(Sent.of(exchange), PrinterConfig()))
+        found = re.search(rf"\x1b\[([0-9;]+)m{session[:12]}\x1b", text)
+        assert found, text
+        return found[1]
+
+    first, second = color("ses-0123456789abcdef"), color("order-4711")
+    assert first != second
+    assert color("ses-0123456789abcdef") == first
+
+
+def test_a_response_in_figures(make_exchange: Make, end: Make) -> None:
+    """Tokens and cost are short on a terminal."""
+    exchange = end(make_exchange(), b"hello")
+    exchange.session = Session("ses-0123456789abcdef")
+    exchange.llm_reply = LLMReply(usage=Usage(input=1234, output=340, cache_read=1024))
+    record = Ended.of(exchange, bodies=False, told=Told(exchange.id, cost=0.00314))
+    assert without_time(shown(record, 100)) == (
+        "←  ses-01234567  00000001  200  1.2k→340 tok (1.0k cached)  $0.0031  5 B  3.21 s"
+    )

@@ -23,8 +23,11 @@ class PrinterConfig:
     log_body: bool = option(
         False, help="Also print the text of requests and responses, with secrets masked."
     )
-    show_sessions: bool = option(True, help="Print a line when a conversation starts or ends.")
+    show_sessions: bool = option(
+        True, help="Say which conversation a line belongs to, and when one starts or ends."
+    )
     show_tools: bool = option(True, help="Print a line for each tool call and each tool result.")
+    show_usage: bool = option(True, help="Say in a response's line what it took: tokens and cost.")
     max_body_chars: int = option(
         2000,
         help="How many characters of a body, a tool's parameters or its result are printed.",

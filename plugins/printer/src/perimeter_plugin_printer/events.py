@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from perimeter import Event
 from perimeter_plugin_printer.config import PrinterConfig
-from perimeter_plugin_printer.line import Field, Line, counted, short
+from perimeter_plugin_printer.line import SESSION_STYLE, Field, Line, counted, session_fields, short
 from perimeter_plugin_printer.records import Happened
 from perimeter_plugin_printer.text import human_seconds, value_text
 
@@ -19,27 +19,35 @@ TOOL_EVENTS = frozenset({"tool.execution", "tool.result"})
 def happened(record: Happened, config: PrinterConfig) -> Line:
     """Say what happened; only for the names in `SESSION_EVENTS` and `TOOL_EVENTS`."""
     event = record.event
-    session = short(event.session_id or "")
-    fields = [Field("session", session, record.short_id, "magenta")]
+    session, agent = event.session_id or "", event.agent_id or ""
+    fields = session_fields(session, agent) if config.show_sessions else []
     sign, tell = _EVENTS[event.name]
     fields += tell(event, config.max_body_chars)
-    return Line(event.timestamp, sign, event.name, "magenta", fields)
+    return Line(event.timestamp, sign, event.name, SESSION_STYLE, fields, session=session)
 
 
 def _session_start(event: Event, _limit: int) -> list[Field]:
-    fields = [Field("", "", "session started")]
-    for key, value, prefix, style in (
-        ("agent", event.agent_id, "agent ", "dim"),
-        ("model", event.attributes.get("llm.model"), "", "cyan"),
-        ("match", event.attributes.get("session.match"), "match ", "dim"),
-    ):
-        if value:
-            fields.append(Field(key, short(value), prefix + short(value), style, expendable=True))
+    told = event.attributes
+    resumed = bool(told.get("session.resumed"))
+    fields = [Field("", "", "resumed" if resumed else "started")]
+    if event.agent_id:
+        fields.append(Field("", "", short(event.agent_id), "bold", elastic=True))
+    if model := told.get("llm.model"):
+        fields.append(Field("model", short(model), short(model), "cyan", expendable=True))
+    if match := told.get("session.match"):
+        score = told.get("session.score")
+        scored = isinstance(score, float) and math.isfinite(score)
+        human = f"match {short(match)}" + (f" {score:.2f}" if scored else "")
+        fields.append(Field("match", short(match), human, "dim", expendable=True))
+        if scored:
+            fields.append(Field("score", f"{score:.3f}", ""))
+    if resumed:
+        fields.append(Field("resumed", "true", ""))
     return fields
 
 
 def _session_end(event: Event, _limit: int) -> list[Field]:
-    fields = [Field("", "", "session ended"), *_duration(event, "session.duration_ms", "after ")]
+    fields = [Field("", "", "ended"), *_duration(event, "session.duration_ms", "after ")]
     count = event.attributes.get("session.events_count")
     if isinstance(count, int):
         fields.append(counted("events", count, "event"))
@@ -48,11 +56,11 @@ def _session_end(event: Event, _limit: int) -> list[Field]:
 
 def _tool_execution(event: Event, limit: int) -> list[Field]:
     params = value_text(event.attributes.get("tool.params", ""), limit)
-    return [_tool(event), Field("params", params, params, elastic=True)]
+    return [*_tool(event), Field("params", params, params, elastic=True)]
 
 
 def _tool_result(event: Event, limit: int) -> list[Field]:
-    fields = [_tool(event)]
+    fields = _tool(event)
     status = short(event.attributes.get("tool.status") or "")
     if status:
         failed = event.level == "ERROR" or status == "error"
@@ -64,9 +72,11 @@ def _tool_result(event: Event, limit: int) -> list[Field]:
     return fields
 
 
-def _tool(event: Event) -> Field:
+def _tool(event: Event) -> list[Field]:
+    exchange = event.attributes.get("call.id")
     name = short(event.attributes.get("tool.name") or "unknown")
-    return Field("tool", name, name, "bold")
+    fields = [Field("exchange", exchange, "")] if isinstance(exchange, str) else []
+    return [*fields, Field("tool", name, f"  {name}", "bold")]
 
 
 def _duration(event: Event, attribute: str, prefix: str) -> list[Field]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -10,10 +11,16 @@ import msgspec
 
 from perimeter import Block, Outcome, Respond, Rewrite, Stop, Verdict
 from perimeter_plugin_printer.config import PrinterConfig
-from perimeter_plugin_printer.line import Field, Line, counted, short
+from perimeter_plugin_printer.line import Field, Line, counted, session_fields, short
 from perimeter_plugin_printer.records import Call, Decided, Ended, Sent
 from perimeter_plugin_printer.redact import excerpt, mask_query
-from perimeter_plugin_printer.text import body_text, human_seconds, human_size
+from perimeter_plugin_printer.text import (
+    body_text,
+    human_cost,
+    human_count,
+    human_seconds,
+    human_size,
+)
 
 
 _LONGEST_TARGET = 2000
@@ -35,7 +42,8 @@ class _Head:
 def sent(record: Sent, config: PrinterConfig) -> Line:
     """Say that a request went upstream."""
     head = _head(record.body)
-    fields = _call(record.call, {"upstream", "dialect", "method", "path"})
+    shown = {"upstream", "dialect", "method", "path"}
+    fields = _call(record.call, shown, config)
     if record.workflow:
         workflow = short(record.workflow)
         fields.append(Field("workflow", workflow, f"workflow {workflow}", "dim", expendable=True))
@@ -49,15 +57,17 @@ def sent(record: Sent, config: PrinterConfig) -> Line:
     body = ""
     if config.log_body and record.body:
         body = body_text(record.body, config.max_body_chars)
-    return Line(record.at, "→", "request", "bold blue", fields, body)
+    return Line(record.at, "→", "request", "bold blue", fields, body, record.call.session)
 
 
 def ended(record: Ended, config: PrinterConfig) -> Line:
     """Say how an exchange ended."""
     failed = record.outcome not in _ANSWERED
     content = None if record.response is None else record.response.content(_LARGEST_DECODED)
-    fields = _call(record.call, {"method", "path"} if failed else set())
+    fields = _call(record.call, {"method", "path"} if failed else set(), config)
     fields += _outcome(record)
+    if config.show_usage:
+        fields += _usage(record)
     if record.status is not None:
         fields.append(_size(record.size))
     if record.framing:
@@ -65,21 +75,20 @@ def ended(record: Ended, config: PrinterConfig) -> Line:
     human = human_seconds(record.seconds)
     fields.append(Field("seconds", f"{record.seconds:.3f}", human, "bold"))
     body = body_text(content, config.max_body_chars) if config.log_body and content else ""
-    if failed:
-        return Line(record.at, "✗", "error", "bold red", fields, body)
-    return Line(record.at, "←", "response", "bold blue", fields, body)
+    sign, word, style = ("✗", "error", "bold red") if failed else ("←", "response", "bold blue")
+    return Line(record.at, sign, word, style, fields, body, record.call.session)
 
 
-def decided(record: Decided, _config: PrinterConfig) -> Line:
+def decided(record: Decided, config: PrinterConfig) -> Line:
     """Say what a guard decided."""
     sign, word, style = _VERDICTS[record.verdict]
-    fields = _call(record.call, {"method", "path"})
+    fields = _call(record.call, {"method", "path"}, config)
     plugin = short(record.plugin)
     fields.append(Field("plugin", plugin, f"{word} by {plugin}", style))
     reason = excerpt(record.reason, _LONGEST_REASON)
     if reason:
         fields.append(Field("reason", reason, reason, elastic=True))
-    return Line(record.at, sign, word, style, fields)
+    return Line(record.at, sign, word, style, fields, session=record.call.session)
 
 
 def count_events(framing: str, body: bytes) -> int | None:
@@ -96,7 +105,7 @@ def count_events(framing: str, body: bytes) -> int | None:
     return None
 
 
-def _call(call: Call, shown: Collection[str]) -> list[Field]:
+def _call(call: Call, shown: Collection[str], config: PrinterConfig) -> list[Field]:
     """Say which exchange: everything on plain lines, what is `shown` on a terminal."""
     path = excerpt(call.path, _LONGEST_TARGET)
     if call.query:
@@ -108,7 +117,8 @@ def _call(call: Call, shown: Collection[str]) -> list[Field]:
         Field("path", path, path, elastic=True),
     ]
     where = [each if each.key in shown else attrs.evolve(each, human="") for each in fields]
-    return [Field("exchange", call.id, call.short_id, "dim"), *where]
+    session = session_fields(call.session, call.agent) if config.show_sessions else []
+    return [*session, Field("exchange", call.id, call.short_id, "dim"), *where]
 
 
 def _size(size: int) -> Field:
@@ -136,10 +146,42 @@ def _outcome(record: Ended) -> list[Field]:
         reason = excerpt(record.reason, _LONGEST_REASON)
         fields.append(Field("code", record.code, "" if reason else record.code))
         fields.append(Field("reason", reason, reason, elastic=True))
+    fields += _said(record)
     if record.attempts > 1:
         attempts = str(record.attempts)
         human = f"{attempts} attempts"
         fields.append(Field("attempts", attempts, human, "yellow", expendable=True))
+    return fields
+
+
+def _said(record: Ended) -> list[Field]:
+    """Say what kind of error the call ended with, unless that is why its exchange failed."""
+    told = record.told
+    if not told.failed or told.error == record.reason or told.error_type == record.code:
+        return []
+    kind, message = short(told.error_type), excerpt(told.error, _LONGEST_REASON)
+    fields = [Field("error_type", kind, kind, "red")]
+    if message:
+        fields.append(Field("error", message, message, elastic=True))
+    return fields
+
+
+def _usage(record: Ended) -> list[Field]:
+    fields = []
+    usage, cost = record.usage, record.told.cost
+    if usage is not None:
+        human = f"{human_count(usage.input)}→{human_count(usage.output)} tok"
+        if usage.cache_read:
+            human += f" ({human_count(usage.cache_read)} cached)"
+        fields += [
+            Field("input_tokens", str(usage.input), human),
+            Field("output_tokens", str(usage.output), ""),
+        ]
+        if usage.cache_read:
+            fields.append(Field("cached_tokens", str(usage.cache_read), ""))
+    if cost is not None and math.isfinite(cost):
+        plain = f"{cost:.9f}".rstrip("0").rstrip(".")
+        fields.append(Field("cost_usd", plain, human_cost(cost), "cyan"))
     return fields
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from perimeter_plugin_printer.redact import excerpt
 
 
+SESSION_STYLE = "session"
+"""The style of what shows a session: each one has a colour of its own."""
+
 _LONGEST_NAME = 200
+_OWN_ID = re.compile("ses-[0-9a-f]{16}")
+_SHORT_ID = len("ses-") + 8
 
 
 @attrs.define
@@ -44,6 +51,7 @@ class Line:
         style: How a terminal shows the sign.
         fields: What there is to say, in order.
         body: A longer text, or "".
+        session: The id of the session it is about, or "".
     """
 
     at: float
@@ -52,6 +60,7 @@ class Line:
     style: str
     fields: list[Field]
     body: str = ""
+    session: str = ""
 
 
 def short(value: object) -> str:
@@ -62,3 +71,20 @@ def short(value: object) -> str:
 def counted(key: str, count: int, noun: str) -> Field:
     """Return a field such as `3 events`."""
     return Field(key, str(count), f"{count} {noun}{'s' * (count != 1)}", expendable=True)
+
+
+def session_fields(session: str, agent: str) -> list[Field]:
+    """
+    Return fields that say which conversation a line is about.
+
+    A terminal shows enough of an id that the proxy made up to tell sessions apart, and all that
+    fits of an id that a client chose. The agent is left to the line that begins the session.
+    """
+    if not session:
+        return []
+    whole = short(session)
+    human = whole[:_SHORT_ID] if _OWN_ID.fullmatch(whole) else whole
+    fields = [Field("session", whole, human, SESSION_STYLE, elastic=True)]
+    if agent:
+        fields.append(Field("agent", short(agent), ""))
+    return fields

@@ -16,6 +16,7 @@ from perimeter_plugin_printer.line import Field, Line
 from perimeter_plugin_printer.output import Output
 from perimeter_plugin_printer.records import Decided, Ended, Happened, Record, Sent
 from perimeter_plugin_printer.render import Plain, Renderer, line_of
+from perimeter_plugin_printer.told import END_EVENTS, NOTHING, Told
 
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Printer:
     _renderer: Renderer = attrs.field(init=False)
     _worker: Worker[Record] = attrs.field(init=False)
     _events: frozenset[str] = attrs.field(init=False)
+    _told: Told = NOTHING
     _taken: int = attrs.field(init=False, default=0)
     _printed: int = attrs.field(init=False, default=0)
     _lost: int = attrs.field(init=False, default=0)
@@ -73,6 +75,7 @@ class Printer:
     @hookimpl
     def shutdown(self) -> None:
         """Do not let a terminal that stands still hold up the end."""
+        self._take_told()
         self._output.hurry(_PATIENCE)
 
     @hookimpl
@@ -84,14 +87,20 @@ class Printer:
     @hookimpl
     def on_response(self, exchange: Exchange) -> None:
         """Print how an exchange was answered."""
-        if self.config.log_responses and not self._output.closed:
-            self._hand_over(Ended.of(exchange, bodies=self.config.log_body))
+        told = self._take_told(exchange.id)
+        if self._output.closed:
+            return
+        if self.config.log_responses or told.failed:
+            self._hand_over(Ended.of(exchange, bodies=self.config.log_body, told=told))
+        self._put_tools(told)
 
     @hookimpl
     def on_error(self, exchange: Exchange, error: Exception) -> None:
         """Print why an exchange failed, whatever the configuration leaves out."""
+        told = self._take_told(exchange.id)
         if not self._output.closed:
-            self._hand_over(Ended.of(exchange, error, bodies=self.config.log_body))
+            self._hand_over(Ended.of(exchange, error, bodies=self.config.log_body, told=told))
+            self._put_tools(told)
 
     @hookimpl
     def on_verdict(self, exchange: Exchange, plugin: str, verdict: Verdict) -> None:
@@ -102,7 +111,33 @@ class Printer:
     @hookimpl
     def on_session_event(self, event: Event) -> None:
         """Print the events that the configuration asks for."""
-        if event.name in self._events and not self._output.closed:
+        if self._output.closed:
+            return
+        if event.name in END_EVENTS:
+            self._take_told()
+            self._told = Told.by(event)
+        elif event.name in self._events:
+            told = self._told
+            if event.name == "tool.execution" and told.is_about(event):
+                told.tools.append(event)
+            else:
+                self._worker.put(Happened(event))
+
+    def _take_told(self, exchange_id: str | None = None) -> Told:
+        """
+        Return what events told about the end of this exchange, which is over.
+
+        Events come right before the hook. What another exchange left, its hook never came for: its
+        tools are printed at once.
+        """
+        told, self._told = self._told, NOTHING
+        if told.exchange == exchange_id:
+            return told
+        self._put_tools(told)
+        return NOTHING
+
+    def _put_tools(self, told: Told) -> None:
+        for event in told.tools:
             self._worker.put(Happened(event))
 
     def _hand_over(self, record: Sent | Ended) -> None:

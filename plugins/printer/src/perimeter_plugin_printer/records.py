@@ -8,10 +8,12 @@ import attrs
 
 from perimeter import Block, ExchangeError, Respond, Rewrite, Stop
 from perimeter_plugin_printer.text import human_size
+from perimeter_plugin_printer.told import NOTHING, Told
 
 
 if TYPE_CHECKING:
     from perimeter import Event, Exchange, Request, Response, Verdict
+    from perimeter.calls import Usage
 
 _SHORT = 8
 
@@ -23,6 +25,8 @@ class Call:
 
     Attributes:
         id: The exchange's id.
+        session: The conversation's id, "" where there is none.
+        agent: Whose conversation it is, "" where nobody knows.
         upstream: Name of its upstream.
         dialect: Name of its dialect.
         method: As it went upstream.
@@ -31,6 +35,8 @@ class Call:
     """
 
     id: str
+    session: str
+    agent: str
     upstream: str
     dialect: str
     method: str
@@ -45,9 +51,11 @@ class Call:
     @classmethod
     def of(cls, exchange: Exchange) -> Call:
         """Take what is printed of an exchange."""
-        request = exchange.request
+        request, session = exchange.request, exchange.session
         return cls(
             exchange.id,
+            session.id if session is not None else "",
+            (session.agent_id or "") if session is not None else "",
             exchange.upstream,
             exchange.dialect.name,
             request.method,
@@ -116,6 +124,8 @@ class Ended:
         response: The response, or None where its body is not printed.
         code: The name of the reason why it did not complete, or "".
         reason: That reason in words, or "".
+        usage: Tokens, or None where nobody knows.
+        told: What its last event told: cost and error.
     """
 
     call: Call
@@ -130,6 +140,8 @@ class Ended:
     response: Response | None
     code: str
     reason: str
+    usage: Usage | None
+    told: Told
 
     @property
     def partial(self) -> bool:
@@ -137,9 +149,16 @@ class Ended:
         return self.response is None or self.response.truncated
 
     @classmethod
-    def of(cls, exchange: Exchange, error: Exception | None = None, *, bodies: bool) -> Ended:
+    def of(
+        cls,
+        exchange: Exchange,
+        error: Exception | None = None,
+        *,
+        bodies: bool,
+        told: Told = NOTHING,
+    ) -> Ended:
         """Take what is printed of an exchange's end."""
-        response = exchange.response
+        response, reply = exchange.response, exchange.llm_reply
         framing = response.framing if response else None
         seconds = exchange.duration or 0.0
         return cls(
@@ -155,6 +174,8 @@ class Ended:
             response if bodies or framing else None,
             "" if error is None else _code(error),
             "" if error is None else str(error),
+            reply.usage if reply is not None else None,
+            told,
         )
 
     @property
@@ -204,11 +225,6 @@ class Happened:
 
     event: Event
     held: ClassVar[int] = 0
-
-    @property
-    def short_id(self) -> str:
-        """Enough of the session's id to tell sessions apart on a terminal."""
-        return (self.event.session_id or "")[:_SHORT]
 
 
 Record = Sent | Ended | Decided | Happened

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import cycle
 from typing import TextIO
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -12,7 +14,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.style import Style
 
-from perimeter_plugin_printer.line import Field, Line
+from perimeter_plugin_printer.line import SESSION_STYLE, Field, Line
 from perimeter_plugin_printer.text import escape
 
 
@@ -22,6 +24,16 @@ _LEAST_ELASTIC = 20
 _BODY_INDENT = " " * 13
 _BODY_EDGE = "│ "
 _LEAST_BODY = 16
+
+_SESSIONS_REMEMBERED = 4096
+_FEW_COLORS = (
+    *("cyan", "magenta", "yellow", "green", "blue"),
+    *("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue"),
+)
+_MANY_COLORS = tuple(
+    f"color({number})" for number in (39, 208, 41, 170, 178, 44, 141, 203, 107, 205, 137, 69)
+)
+"""Of the 256; all can be read on black and on white. Neighbours are unlike each other."""
 
 _Piece = tuple[str, str]
 """A text and its style."""
@@ -44,18 +56,36 @@ class Terminal:
         """
         self._console = Console(file=stream, force_terminal=True, width=width)
         self._color = color and self._console.color_system is not None
+        many = self._console.color_system in {"256", "truecolor"}
+        self._system = ColorSystem.EIGHT_BIT if many else ColorSystem.STANDARD
+        self._palette = cycle(_MANY_COLORS if many else _FEW_COLORS)
+        self._colors: OrderedDict[str, str] = OrderedDict()
 
     def render(self, line: Line) -> str:
         """Return the line as text that ends with a newline; its body follows on further lines."""
         width = self._console.width
         rows = [_head(line, width), *_body(line.body, width)]
-        return "".join(f"{''.join(map(self._colored, row))}\n" for row in rows)
+        own = self._color_of(line.session)
+        return "".join(f"{''.join(self._colored(piece, own) for piece in row)}\n" for row in rows)
 
-    def _colored(self, piece: _Piece) -> str:
+    def _colored(self, piece: _Piece, own: str) -> str:
         text, style = piece
+        if style == SESSION_STYLE:
+            style = own
         if not self._color or not style:
             return text
-        return Style.parse(style).render(text, color_system=ColorSystem.STANDARD)
+        return Style.parse(style).render(text, color_system=self._system)
+
+    def _color_of(self, session: str) -> str:
+        """Return a session's colour: the next one for a new session, so that neighbours differ."""
+        if not session or not self._color:
+            return ""
+        if session not in self._colors:
+            if len(self._colors) >= _SESSIONS_REMEMBERED:
+                self._colors.popitem(last=False)
+            self._colors[session] = next(self._palette)
+        self._colors.move_to_end(session)
+        return self._colors[session]
 
 
 def _head(line: Line, width: int) -> list[_Piece]:

@@ -98,3 +98,18 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def human_count(number: int) -> str:
+    """Return a number of tokens as `340`, `1.2k`, `12k` or `3.4M`."""
+    if number < 1000:
+        return str(number)
+    scaled, unit = (number / 1000, "k") if number < 999_500 else (number / 1_000_000, "M")
+    return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+
+
+def human_cost(dollars: float) -> str:
+    """Return an amount as `$0.0031`, `$1.24` or `<$0.0001`."""
+    if 0 < dollars < 0.0001:
+        return "<$0.0001"
+    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
