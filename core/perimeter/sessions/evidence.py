@@ -151,7 +151,9 @@ class Resolution:
         resumed: Whether it had ended, and goes on.
         score: How alike, from 0 to 1, where fuzzy matching was tried; None where it was not.
         known: How many of the request's messages were known already.
-        retry_of: The exchange that this one repeats, or "".
+        retry_of: The failed exchange that this one repeats, or "".
+        again: Whether the very same was asked before, so that its results of tools are no news.
+        retold: Ids of tool calls whose results came before, as `numbered` makes them.
         tools: Asked tools whose results the request has, by the call's id.
         ended: Sessions that ended to make room, or because it was time.
     """
@@ -164,6 +166,8 @@ class Resolution:
     score: float | None = None
     known: int = 0
     retry_of: str = ""
+    again: bool = False
+    retold: tuple[str, ...] = ()
     tools: tuple[tuple[str, AskedTool], ...] = ()
     ended: tuple[Ended, ...] = ()
 

@@ -18,6 +18,7 @@ from perimeter.calls import LLMRequest, Message, Part, ToolResult
 from perimeter.sessions.wording import (
     INSTRUCTIONS,
     Said,
+    numbered,
     said_by_client,
     said_by_model,
     shape_of,
@@ -146,6 +147,7 @@ class History:
         self.ends = tuple([end for _, _, end in self._turns])
         self._ids: list[str] = []
         self._counts: list[int] = []
+        self._word_keys: dict[int, int] = {}
         self._hash = self._before_answer = blake2b(digest_size=8, key=seed)
         self.chain = tuple(self._chained(turns))
 
@@ -197,10 +199,10 @@ class History:
 
     @cached_property
     def result_ids(self) -> tuple[str, ...]:
-        """Ids of the tool calls whose results came last."""
+        """Ids of the tool calls whose results came last, as `numbered` makes them."""
         start = self.ends[-2] if len(self.ends) > 1 else 0
         parts = [part for message in self._messages[start:] for part in message.parts]
-        return tuple([part.call_id for part in parts if type(part) is ToolResult])
+        return tuple(numbered(part.call_id for part in parts if type(part) is ToolResult))
 
     def new_words(self, known: int) -> tuple[int, ...]:
         """Return keys of what the client said after `known` messages."""
@@ -229,15 +231,23 @@ class History:
         _, start, end = self._turns[place]
         return _parts_of(self._messages[start:end])
 
+    def prepare(self) -> None:
+        """Work out all that may be asked for, so that nobody has to wait for it later."""
+        self.new_words(0)
+        _ = self.old_words, self.digests
+
     def _words(self, start: int, end: int) -> tuple[int, ...]:
-        messages = self._messages[start:end]
+        places = range(start, end)
         return tuple(
-            [
-                _digest(said_by_client((each,)), self._seed)
-                for each in messages
-                if each.role != ASSISTANT
-            ]
+            [self._word(place) for place in places if self._messages[place].role != ASSISTANT]
         )
+
+    def _word(self, place: int) -> int:
+        key = self._word_keys.get(place)
+        if key is None:
+            text = said_by_client((self._messages[place],))
+            key = self._word_keys[place] = _digest(text, self._seed)
+        return key
 
     def _trail(self, ids: Sequence[str]) -> Trail:
         if not ids:

@@ -25,7 +25,8 @@ class Match:
         method: What decided.
         turn: The turn that it follows or repeats, None where only the session is known.
         known: How many messages were known.
-        repeats: Whether it is the same call once more.
+        repeats: Whether it is the same call once more, because that failed.
+        again: Whether the very same was asked before, whatever became of it.
         score: How alike, where they were compared.
     """
 
@@ -34,6 +35,7 @@ class Match:
     turn: Turn | None = None
     known: int = 0
     repeats: bool = False
+    again: bool = False
     score: float | None = None
 
 
@@ -105,8 +107,20 @@ class Matcher:
                 if turn is not None:
                     exact = turn.reply == history.chain[place]
                     method: Method = "fingerprint" if exact else "prefix"
-                    return Match(turn.session, method, turn, history.ends[place])
+                    if not exact and self._is_anothers(turn.session, place, evidence):
+                        continue
+                    again = self._is_asked_again(turn.session, evidence)
+                    known = history.count if again else history.ends[place]
+                    return Match(turn.session, method, turn, known, again=again)
         return None
+
+    def _is_asked_again(self, record: Record, evidence: Evidence) -> bool:
+        """Whether the very same was asked in a session before, as for another answer."""
+        history = evidence.history
+        return any(
+            turn.session is record and turn.request_trail == history.trail(-1)
+            for turn in self.requests.get(history.chain[-1])
+        )
 
     def _before(self, place: int, evidence: Evidence) -> Turn | None:
         """
@@ -137,6 +151,15 @@ class Matcher:
             if best is None or rank >= best_rank:
                 best, best_rank = turn, rank
         return best
+
+    def _is_anothers(self, record: Record, place: int, evidence: Evidence) -> bool:
+        """Whether an answer, there or later, was given word for word by others and not by this."""
+        for later, digest in evidence.history.digests.items():
+            owners = self.answers.get(digest) if later >= place else []
+            known = [owner for owner in owners if _may_share(owner, evidence)]
+            if known and record not in known:
+                return True
+        return False
 
     def alike(self, evidence: Evidence) -> tuple[Match | None, float | None]:
         """

@@ -20,7 +20,7 @@ from perimeter.sessions.evidence import (
 )
 from perimeter.sessions.fingerprints import NO_TRAIL
 from perimeter.sessions.matching import Match, Matcher
-from perimeter.sessions.records import INDEXED, Record, Turn
+from perimeter.sessions.records import FRESH, INDEXED, Record, Turn
 
 
 NAMES = 64
@@ -94,7 +94,7 @@ class MemoryStore:
             method: Method = "header" if evidence.name else "reset" if evidence.reset else "new"
             match = Match(self._begin(evidence), method)
         record = match.record
-        is_new, resumed = record.calls == 0, record.ended
+        is_new, resumed, history = record.calls == 0, record.ended, evidence.history
         self._touch(record)
         turn = self._turn(record, evidence, match)
         return Resolution(
@@ -106,6 +106,8 @@ class MemoryStore:
             score=score if match.score is None else match.score,
             known=match.known,
             retry_of=match.turn.exchange_id if match.repeats and match.turn else "",
+            again=match.repeats or match.again,
+            retold=tuple([each for each in history.result_ids if each in record.answered]),
             tools=() if match.repeats else tuple(_answered(record, evidence)),
             ended=self._take_ended(),
         )
@@ -219,8 +221,10 @@ class MemoryStore:
         if history.chain and not evidence.links:  # else the request is not the whole conversation
             self._matcher.add(turn)
         record.learn(history.new_words(match.known))
+        if len(record.turns) > FRESH:
+            record.turns[-FRESH - 1].fade()
         if len(record.turns) > INDEXED:
-            self._matcher.remove(record.turns.popleft())
+            self._matcher.remove(record.turns.pop(0))
         return turn
 
     def _note(self, turn: Turn, reply: Reply) -> None:
@@ -309,6 +313,6 @@ def _answered(record: Record, evidence: Evidence) -> Iterator[tuple[str, AskedTo
     """Yield the asked tools whose results a request brings, once each."""
     if record.asked:
         for call_id in evidence.history.result_ids:
-            tool = record.asked.pop(call_id, None)
+            tool = record.answer(call_id)
             if tool is not None:
                 yield call_id, tool

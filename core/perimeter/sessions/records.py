@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Iterable
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
@@ -17,10 +16,15 @@ T = TypeVar("T")
 
 INDEXED = 16
 """So many of a session's newest turns can be found by their chain."""
+FRESH = 4
+"""So many of them are recognised where a client has changed the answer, or tries again."""
 WORDS = 256
 """So many of the newest keys of what was said are kept, for histories that were cut or changed."""
 ASKED = 64
 """So many tool calls may wait for their results."""
+
+
+_NO_SKETCH: Sketch = (0, 0, 0)
 
 
 @attrs.define(eq=False)
@@ -64,6 +68,12 @@ class Turn:
     reply_trail: Trail = NO_TRAIL
     followed: bool = False
 
+    def fade(self) -> None:
+        """Forget what is only of use for what was said last, to take less memory."""
+        self.exchange_id = ""
+        self.sketch, self.ids, self.shape = _NO_SKETCH, (), 0
+
+
 
 @attrs.define(eq=False)
 class Record:
@@ -88,6 +98,7 @@ class Record:
         running: How many of them have no reply yet.
         events: How many events.
         ended: Whether it is over; it can still go on.
+        answered: Ids of tool calls whose results have come, the newest last.
     """
 
     number: int
@@ -100,13 +111,14 @@ class Record:
     last_at: float
     touched_at: float = 0.0
     names: list[int] = attrs.field(factory=list)
-    turns: deque[Turn] = attrs.field(factory=deque)
+    turns: list[Turn] = attrs.field(factory=list)
     words: array[int] = attrs.field(factory=lambda: array("Q"))
     asked: dict[str, AskedTool] = attrs.field(factory=dict)
     calls: int = 0
     running: int = 0
     events: int = 0
     ended: bool = False
+    answered: dict[str, None] = attrs.field(factory=dict)
 
     def learn(self, keys: Iterable[int]) -> None:
         """Keep keys of what was said."""
@@ -116,9 +128,23 @@ class Record:
 
     def ask(self, tools: Iterable[tuple[str, AskedTool]]) -> None:
         """Wait for the results of tool calls."""
-        self.asked.update(tools)
-        while len(self.asked) > ASKED:
-            del self.asked[next(iter(self.asked))]
+        for call_id, tool in tools:
+            self.asked[call_id] = tool
+            self.answered.pop(call_id, None)
+        _shorten(self.asked)
+
+    def answer(self, call_id: str) -> AskedTool | None:
+        """Take that a tool call's result has come; return the call, if it waited for that."""
+        tool = self.asked.pop(call_id, None)
+        if tool is not None:
+            self.answered[call_id] = None
+            _shorten(self.answered)
+        return tool
+
+
+def _shorten(waiting: dict[str, Any]) -> None:
+    while len(waiting) > ASKED:
+        del waiting[next(iter(waiting))]
 
 
 class Index(Generic[T]):

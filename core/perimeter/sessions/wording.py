@@ -93,3 +93,13 @@ def looks_random(call_id: str) -> bool:
 def shape_of(call_id: str) -> str:
     """Return what ids of one maker have in common: what they begin with, and how long they are."""
     return f"{call_id[: call_id.find('_') + 1]}{len(call_id)}"
+
+
+def numbered(ids: Iterable[str]) -> list[str]:
+    """Return ids so that none is there twice: without ids of their own, calls go by their tools."""
+    seen: dict[str, int] = {}
+    made = []
+    for each in ids:
+        count = seen[each] = seen.get(each, 0) + 1
+        made.append(each if count == 1 else f"{each}\0{count}")
+    return made

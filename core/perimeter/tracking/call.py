@@ -15,6 +15,7 @@ from perimeter.encoding import DecodeError, decode
 from perimeter.model import Event, Exchange, Session
 from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
 from perimeter.sessions.headers import labels_of, run_of_metadata
+from perimeter.sessions.wording import numbered
 from perimeter.tracking import events
 from perimeter.tracking.errors import error_of
 from perimeter.tracking.identity import response_key
@@ -81,6 +82,7 @@ class TrackedCall:
 
     __slots__ = (
         "_answered",
+        "_counted",
         "_events",
         "_evidence",
         "_history",
@@ -135,7 +137,7 @@ class TrackedCall:
         self._interrupted = False
         self.begun = self.broken = False
         self._tools: list[tuple[ToolCall, AskedTool]] = []
-        self._events = 0
+        self._events = self._counted = 0
 
     @property
     def vendor(self) -> str:
@@ -176,6 +178,7 @@ class TrackedCall:
         """Read a large request, off the event loop."""
         self.read()
         self._history = self._tracker.identifier.history(self.exchange, self.request)
+        self._history.prepare()
 
     def identify(self) -> Evidence | None:
         """Return what there is to find the session by, None where nothing is matched."""
@@ -210,8 +213,9 @@ class TrackedCall:
         if resolution is not None:
             if resolution.is_new or resolution.resumed:
                 self._publish(events.session_start(self, resumed=resolution.resumed))
-            for event in events.tool_results(self, self._fresh(messages)):
-                self._publish(event)
+            if not resolution.again:
+                for event in events.tool_results(self, self._fresh(messages)):
+                    self._publish(event)
         self._publish(events.call_start(self, messages))
 
     def _fresh(self, messages: list[Message]) -> Sequence[Message]:
@@ -289,6 +293,7 @@ class TrackedCall:
     def _read_reply(self) -> LLMReply | None:
         response = self.exchange.response
         if self.stream is not None:
+            self._counted = self.stream.count
             return self.stream.reply()
         if self._interrupted or response is None or not response.body:
             return None
@@ -322,7 +327,8 @@ class TrackedCall:
         if said is not None and said.id and self.dialect.name == "openai.responses":
             links = (response_key(self._tracker.identifier.seed_of(self.exchange), said.id),)
         asked = self._tools if state == "answered" else []
-        tools = tuple([(part.id or part.name, tool) for part, tool in asked])
+        keys = numbered(part.id or part.name for part, _ in asked)
+        tools = tuple(zip(keys, (tool for _, tool in asked), strict=True))
         count = self._events + 1 + len(tools)
         if not parts or not history.chain:
             reply = Reply(self.resolution.turn, state, links=links, tools=tools, events=count)
@@ -368,7 +374,8 @@ class TrackedCall:
             self.stream.finish()
         self.answered()
         if self.stream is not None:
-            self._reply = self.stream.reply()
+            if self.stream.count != self._counted:  # usage may come after all that was said
+                self._reply = self.stream.reply()
             if self.stream.problem:
                 problem = ParseError(self.stream.problem)
                 self.reply_problem = self._tracker.unreadable(self.exchange, problem)

@@ -16,6 +16,7 @@ import msgspec
 from perimeter.calls import LLMReply, Message, ToolCall, ToolResult, Usage
 from perimeter.model import Event
 from perimeter.sessions.evidence import AskedTool, Ended
+from perimeter.sessions.wording import numbered
 
 
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ def tool_results(call: TrackedCall, messages: Iterable[Message]) -> Iterator[Eve
         messages: The new ones of its request.
     """
     asked = dict(call.resolution.tools) if call.resolution is not None else {}
-    for message in messages:
-        for part in message.parts:
-            if type(part) is ToolResult:
-                yield _tool_result(call, part, asked.pop(part.call_id, None))
+    retold = call.resolution.retold if call.resolution is not None else ()
+    parts = [part for message in messages for part in message.parts]
+    results = [part for part in parts if type(part) is ToolResult]
+    for key, part in zip(numbered(part.call_id for part in results), results, strict=True):
+        if key not in retold:
+            yield _tool_result(call, part, asked.get(key))
 
 
 def _tool_result(call: TrackedCall, result: ToolResult, tool: AskedTool | None) -> Event:

@@ -80,6 +80,7 @@ class Identifier:
 
     tenants: Tenants
     reset_phrases: frozenset[str]
+    _models: dict[str, int] = attrs.field(factory=dict, init=False)
 
     def history(self, exchange: Exchange, request: LLMRequest | None) -> History:
         """Return the conversation that a request carries; an empty one for what is none."""
@@ -117,13 +118,22 @@ class Identifier:
             session_id=labels.session_id,
             links=tuple(_links(told, self.seed_of(exchange))) if _is_linked(told) else (),
             system=system_key(told.system),
-            model=crc32(told.model.encode("utf-8", "surrogatepass")),
+            model=self._model(told.model),
             run=key_of(shared, "run", labels.run_id) if labels.run_id else 0,
             agent_id=labels.agent_id or agent_id(told.system),
             workflow_id=workflow,
             retry=labels.retry,
             reset=self._resets(told),
         )
+
+    def _model(self, name: str) -> int:
+        """Return a model in short; the same object for the same model, of which many are kept."""
+        found = self._models.get(name)
+        if found is None:
+            if len(self._models) >= _REMEMBERED:
+                self._models.clear()
+            found = self._models[name] = crc32(name.encode("utf-8", "surrogatepass"))
+        return found
 
     def _resets(self, request: LLMRequest) -> bool:
         if not request.messages or request.messages[-1].role != "user":

@@ -20,9 +20,19 @@ class StreamReader:
     Attributes:
         problem: Why it could not be read, or not all of it; "" if it could.
         first_at: When the first event with data came; None before.
+        count: How many events came.
     """
 
-    __slots__ = ("_clock", "_cutter", "_decoder", "_parser", "_stopped", "first_at", "problem")
+    __slots__ = (
+        "_clock",
+        "_cutter",
+        "_decoder",
+        "_parser",
+        "_stopped",
+        "count",
+        "first_at",
+        "problem",
+    )
 
     def __init__(
         self, parser: StreamParser, framing: str, encoding: str, clock: Callable[[], float]
@@ -40,6 +50,7 @@ class StreamReader:
         self._cutter = cutter(framing)
         self._clock = clock
         self._stopped = False
+        self.count = 0
         self.first_at: float | None = None
         self.problem = ""
         try:
@@ -78,6 +89,7 @@ class StreamReader:
         return self._parser.finished
 
     def _take(self, event: bytes) -> None:
+        self.count += 1
         if self.first_at is None and not event.startswith((b":", b"event: ping")):
             self.first_at = self._clock()
         try:

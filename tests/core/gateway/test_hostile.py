@@ -123,7 +123,7 @@ async def test_malformed_rest_of_a_streamed_body(start, upstream):
 
 async def test_flood_of_pipelined_requests(start):
     """Thousands of requests in one packet are all answered, in linear time."""
-    number = 40_000  # where the work is quadratic, this many take minutes
+    number = 120_000  # where the work is quadratic, this many take minutes
     proxy = await start()
     reader, writer = await proxy.connect()
     writer.write(b"GET /-/x HTTP/1.1\r\n\r\n" * number)
