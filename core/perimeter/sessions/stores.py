@@ -14,12 +14,15 @@ from perimeter.settings import SessionSettings
 StoreFactory = Callable[[Limits, Callable[[], float]], SessionStore]
 """Makes a store from what is kept and a clock of Unix time; plugins offer them by name."""
 
+FILE = "sessions.sqlite3"
+"""Where the `sqlite` store keeps sessions, in the data folder."""
+
 
 def open_store(
     settings: SessionSettings,
     offered: Mapping[str, StoreFactory],
     clock: Callable[[], float],
-    data_root: Path,  # noqa: ARG001 - for stores with files
+    data_root: Path,
 ) -> SessionStore:
     """
     Return the store that the configuration names.
@@ -31,15 +34,20 @@ def open_store(
         data_root: The folder for files that have no place of their own.
 
     Raises:
-        ConfigError: Nobody has a store of that name.
+        ConfigError: Nobody has a store of that name, or a newer version has made its file.
     """
     limits = limits_of(settings)
     if settings.store == "memory":
         return MemoryStore(limits, clock)
+    if settings.store == "sqlite":
+        from perimeter.sessions.sqlite import SQLiteStore  # noqa: PLC0415 - most have no file
+
+        path = Path(settings.store_path).expanduser() if settings.store_path else data_root / FILE
+        return SQLiteStore(limits, clock, path.absolute())
     factory = offered.get(settings.store)
     if factory is not None:
         return factory(limits, clock)
-    known = ", ".join(["memory", *offered])
+    known = ", ".join(["memory", "sqlite", *offered])
     message = f'[session] store names no store: "{settings.store}"; there is {known}'
     raise ConfigError([Problem(message)])
 
