@@ -94,6 +94,11 @@ class Application:
         await self.registry.startup()
         self.tracker.start()
 
+    def places(self) -> list[str]:
+        """Return lines that say what is written where."""
+        path = getattr(self.tracker.store, "path", None)
+        return [*self.registry.places(), *([f"sessions: {path}"] if path else [])]
+
     async def shutdown(self) -> None:
         """End all sessions, stop the plugins, then close every connection."""
         await self.tracker.stop()

@@ -163,7 +163,7 @@ def summary(application: Application, address: tuple[str, int]) -> list[str]:
     running = application.registry.describe()
     names = [entry["name"] for entry in running if entry["state"] == "loaded"]
     lines.append(f"  plugins: {', '.join(names) if names else 'none'}")
-    lines.extend(f"  {place}" for place in application.registry.places())
+    lines.extend(f"  {place}" for place in application.places())
     lines.extend(f"  warning: {warning}" for warning in warnings(application))
     return lines
 

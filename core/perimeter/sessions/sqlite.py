@@ -82,6 +82,11 @@ class SQLiteStore(SharedStore):
             return b"", (), set()
         return secret, states, numbers
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
     # -- what the loop calls
 
     def resolve(self, evidence: Evidence, writes: Sequence[Reply]) -> Resolution:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import attrs
 
-from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, ToolCall
+from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Part, ToolCall
 from perimeter.encoding import DecodeError, decode
 from perimeter.model import Event, Exchange, Session
 from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
@@ -76,6 +76,7 @@ class TrackedCall:
         reply_problem: Why the reply can't be read.
         cost: In USD; None where the price is not known.
         agent_id: The agent.
+        awaited: Whether its session is not known yet, because the store is elsewhere and slow.
         begun: Whether its request was read.
         broken: Whether it is no longer followed, because of a defect.
     """
@@ -87,10 +88,12 @@ class TrackedCall:
         "_evidence",
         "_history",
         "_interrupted",
+        "_over",
         "_reply",
         "_tools",
         "_tracker",
         "agent_id",
+        "awaited",
         "begun",
         "broken",
         "cost",
@@ -135,7 +138,7 @@ class TrackedCall:
         self._reply: LLMReply | None = None
         self._answered = False
         self._interrupted = False
-        self.begun = self.broken = False
+        self.begun = self.broken = self.awaited = self._over = False
         self._tools: list[tuple[ToolCall, AskedTool]] = []
         self._events = self._counted = 0
 
@@ -279,7 +282,7 @@ class TrackedCall:
             return
         self._answered = True
         reply = self._reply = self._read_reply()
-        parts = reply.message.parts if reply is not None and reply.message is not None else ()
+        parts = self._parts_of_reply()
         if self._tracker.observed or self.resolution is not None:
             now = self._tracker.time()
             self._tools = [
@@ -289,6 +292,10 @@ class TrackedCall:
             ]
         if self.resolution is not None and self._evidence is not None:
             self._register(reply, parts)
+
+    def _parts_of_reply(self) -> tuple[Part, ...]:
+        message = self._reply.message if self._reply is not None else None
+        return message.parts if message is not None else ()
 
     def _read_reply(self) -> LLMReply | None:
         response = self.exchange.response
@@ -366,8 +373,20 @@ class TrackedCall:
     # -- the end
 
     @_safely
+    def settle(self) -> None:
+        """Make up for what had to wait until the session was known."""
+        self.awaited = False
+        if self._answered and self.resolution is not None:
+            self._register(self._reply, self._parts_of_reply())
+        if self._over:
+            self.ended()
+
+    @_safely
     def ended(self) -> None:
-        """Tell how it ended."""
+        """Tell how it ended, once its session is known."""
+        if self.awaited:
+            self._over = True
+            return
         if not self.begun:
             return  # it was refused before it was read
         if self.stream is not None and not self._interrupted:

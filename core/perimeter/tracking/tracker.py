@@ -97,6 +97,7 @@ class Tracker:
         task = self._spawn(self._place_later(call, found))
         done, _ = await asyncio.wait((task,), timeout=PATIENCE)
         if not done:
+            call.awaited = True
             self._metrics.session_store_timeout()
 
     async def _read_apart(self, call: TrackedCall) -> None:
@@ -178,6 +179,7 @@ class Tracker:
 
     async def _place_later(self, call: TrackedCall, found: Awaitable[Resolution]) -> None:
         self._place(call, await found)
+        call.settle()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
