@@ -74,7 +74,6 @@ class Turn:
         self.sketch, self.ids, self.shape = _NO_SKETCH, (), 0
 
 
-
 @attrs.define(eq=False)
 class Record:
     """
