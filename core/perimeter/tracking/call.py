@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import attrs
 
 from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Part, ToolCall
-from perimeter.encoding import DecodeError, decode
 from perimeter.model import Event, Exchange, Session
-from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
+from perimeter.sessions.evidence import AskedTool, ReplyState, Resolution
 from perimeter.sessions.headers import labels_of, run_of_metadata
-from perimeter.sessions.wording import numbered
 from perimeter.tracking import events
 from perimeter.tracking.errors import error_of
 from perimeter.tracking.identity import response_key
+from perimeter.tracking.reading import read_reply, read_request
+from perimeter.tracking.registering import asked_tools, record_of, state_of
 from perimeter.tracking.stream import StreamReader
 
 
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from perimeter.sessions.evidence import Evidence
     from perimeter.sessions.fingerprints import History
     from perimeter.tracking.tracker import Tracker
-
-AGAIN = frozenset({408, 409, 425, 429})
-"""Statuses below 500 for which the official SDKs send a request again."""
-
-UNLABELLED = (b"data:", b"event:", b": ")
-"""How streams of server-sent events begin."""
-
-LARGEST_REPLY = 64 * 1024 * 1024
-
 
 P = ParamSpec("P")
 
@@ -163,15 +154,10 @@ class TrackedCall:
 
     def read(self) -> None:
         """Read the request's body, if it can be."""
-        original, self.begun = self.exchange.original, True
-        body = original.body
+        self.begun = True
         try:
-            if body is None or original.truncated:
-                raise ParseError("larger than capture_limit")
-            if encoding := original.header("content-encoding"):
-                body = decode(body, encoding, LARGEST_REPLY)
-            self.request = self.dialect.read_request(body, original.path)
-        except (ParseError, DecodeError) as error:
+            self.request = read_request(self.exchange)
+        except ParseError as error:
             self.request_problem = self._tracker.unreadable(self.exchange, error)
         self.exchange.llm_request = request = self.request
         if request is not None and request.user and not self.labels.run_id:
@@ -281,94 +267,52 @@ class TrackedCall:
         if self._answered:
             return
         self._answered = True
-        reply = self._reply = self._read_reply()
-        parts = self._parts_of_reply()
+        self._reply = self._read_reply()
         if self._tracker.observed or self.resolution is not None:
             now = self._tracker.time()
             self._tools = [
                 (part, AskedTool(part.name, now, events.new_span(), self.span_id))
-                for part in parts
+                for part in self._parts_of_reply()
                 if type(part) is ToolCall and not part.server
             ]
-        if self.resolution is not None and self._evidence is not None:
-            self._register(reply, parts)
+        self._register()
 
     def _parts_of_reply(self) -> tuple[Part, ...]:
         message = self._reply.message if self._reply is not None else None
         return message.parts if message is not None else ()
 
     def _read_reply(self) -> LLMReply | None:
-        response = self.exchange.response
         if self.stream is not None:
             self._counted = self.stream.count
             return self.stream.reply()
-        if self._interrupted or response is None or not response.body:
+        if self._interrupted:
             return None
-        if response.truncated:
-            self.reply_problem = "larger than capture_limit"
-            return None
-        body = response.content(LARGEST_REPLY)
-        if body[:64].lstrip().startswith(UNLABELLED):
-            return self._read_unlabelled(body)
         try:
-            return self.dialect.read_reply(body)
+            return read_reply(self.exchange, self._tracker.monotonic)
         except ParseError as error:
             self.reply_problem = self._tracker.unreadable(self.exchange, error)
             return None
 
-    def _read_unlabelled(self, body: bytes) -> LLMReply | None:
-        """Read a stream of events that no content type says to be one."""
-        parser = self.dialect.stream_parser()
-        if parser is None:
-            return None
-        stream = StreamReader(parser, "sse", "", self._tracker.monotonic)
-        stream.feed(body)
-        stream.finish()
-        self.reply_problem = stream.problem
-        return stream.reply()
-
-    def _register(self, said: LLMReply | None, parts: Sequence[Any]) -> None:
-        assert self._evidence is not None and self.resolution is not None  # noqa: S101, PT018
-        history, state = self._evidence.history, self._state(said)
+    def _register(self) -> None:
+        """Tell the store what became of the call, where it knows of it."""
+        if self.resolution is None or self._evidence is None:
+            return
+        said = self._reply
         links: tuple[int, ...] = ()
+        state: ReplyState = "failed" if self._interrupted else state_of(self.exchange, said)
         if said is not None and said.id and self.dialect.name == "openai.responses":
             links = (response_key(self._tracker.identifier.seed_of(self.exchange), said.id),)
-        asked = self._tools if state == "answered" else []
-        keys = numbered(part.id or part.name for part, _ in asked)
-        tools = tuple(zip(keys, (tool for _, tool in asked), strict=True))
-        count = self._events + 1 + len(tools)
-        if not parts or not history.chain:
-            reply = Reply(self.resolution.turn, state, links=links, tools=tools, events=count)
-        else:
-            reached = history.continued_by(parts)
-            answer = reached.answer
-            reply = Reply(
-                self.resolution.turn,
-                state,
-                reached.key,
-                reached.trail,
-                answer.digest,
-                answer.sketch,
-                answer.distinctive,
-                answer.ids,
-                answer.shape,
-                links,
-                tools,
-                count,
-            )
-        self._tracker.store.write((reply,))
-
-    def _state(self, reply: LLMReply | None) -> ReplyState:
-        """Return what became of the call, as far as the client's next step depends on it."""
-        response = self.exchange.response
-        if self._interrupted or response is None:
-            return "failed"
-        if response.status >= 400:
-            again = response.status >= 500 or response.status in AGAIN
-            return "failed" if again else "refused"
-        if reply is not None and reply.error:
-            return "refused" if reply.error_type.startswith("invalid_request") else "failed"
-        return "answered" if reply is not None and reply.message is not None else "unknown"
+        tools = asked_tools(self._tools) if state == "answered" else ()
+        record = record_of(
+            self.resolution.turn,
+            state,
+            self._evidence.history,
+            self._parts_of_reply(),
+            links=links,
+            tools=tools,
+            events=self._events + 1 + len(tools),
+        )
+        self._tracker.store.write((record,))
 
     # -- the end
 
@@ -376,8 +320,8 @@ class TrackedCall:
     def settle(self) -> None:
         """Make up for what had to wait until the session was known."""
         self.awaited = False
-        if self._answered and self.resolution is not None:
-            self._register(self._reply, self._parts_of_reply())
+        if self._answered:
+            self._register()
         if self._over:
             self.ended()
 
