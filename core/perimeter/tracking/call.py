@@ -16,7 +16,7 @@ from perimeter.sessions.evidence import AskedTool, ReplyState, Resolution
 from perimeter.sessions.headers import labels_of, run_of_metadata
 from perimeter.tracking import events
 from perimeter.tracking.errors import error_of
-from perimeter.tracking.identity import response_key
+from perimeter.tracking.identity import agent_of, response_key
 from perimeter.tracking.reading import read_reply, read_request
 from perimeter.tracking.registering import asked_tools, record_of, state_of
 from perimeter.tracking.stream import StreamReader
@@ -166,20 +166,23 @@ class TrackedCall:
     def read_apart(self) -> None:
         """Read a large request, off the event loop."""
         self.read()
-        self._history = self._tracker.identifier.history(self.exchange, self.request)
-        self._history.prepare()
+        if self._tracker.matches:
+            self._history = self._tracker.identifier.history(self.exchange, self.request)
+            self._history.prepare()
 
     def identify(self) -> Evidence | None:
         """Return what there is to find the session by, None where nothing is matched."""
         identifier = self._tracker.identifier
-        history = self._history or identifier.history(self.exchange, self.request)
-        evidence = identifier.evidence(self.exchange, self.request, self.labels, history)
-        self.agent_id = evidence.agent_id
-        matched = bool(evidence.history.chain or evidence.links or evidence.name)
-        if not self._tracker.matches or not matched:
+        if not self._tracker.matches:
+            self.agent_id = self.labels.agent_id or agent_of(self.request)
             if self.labels.session_id:
                 self._belong(self.labels.session_id)
             return None
+        history = self._history or identifier.history(self.exchange, self.request)
+        evidence = identifier.evidence(self.exchange, self.request, self.labels, history)
+        self.agent_id = evidence.agent_id
+        if not (history.chain or evidence.links or evidence.name):
+            return None  # no conversation, as embeddings are none
         self._evidence = evidence
         return evidence
 

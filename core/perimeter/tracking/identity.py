@@ -120,7 +120,7 @@ class Identifier:
             system=system_key(told.system),
             model=self._model(told.model),
             run=key_of(shared, "run", labels.run_id) if labels.run_id else 0,
-            agent_id=labels.agent_id or agent_id(told.system),
+            agent_id=labels.agent_id or agent_of(told),
             workflow_id=workflow,
             retry=labels.retry,
             reset=self._resets(told),
@@ -140,6 +140,11 @@ class Identifier:
             return False
         text = request.messages[-1].text
         return len(text) < 100 and plain(text) in self.reset_phrases
+
+
+def agent_of(request: LLMRequest | None) -> str:
+    """Return the agent that a request's system prompt stands for."""
+    return agent_id(request.system if request is not None else "")
 
 
 def plain(text: str) -> str:
