@@ -67,9 +67,11 @@ class Dialect:
             at the end only where compatible servers put the same API under a path of their own.
         methods: The methods that belong to it, upper-case.
         operation: What its calls ask for; "" where there are none to be read.
+        links_replies: Whether a request may name a reply by its id, instead of repeating it.
     """
 
     operation: ClassVar[Operation] = ""
+    links_replies: ClassVar[bool] = False
 
     name: str = attrs.field(validator=instance_of(str))
     upstream_type: str = attrs.field(validator=instance_of(str))

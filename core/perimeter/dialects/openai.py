@@ -101,6 +101,7 @@ class OpenAIResponses(OpenAIDialect):
     """The Responses API."""
 
     operation: ClassVar[Operation] = "chat"
+    links_replies: ClassVar[bool] = True
 
     def read_request(self, body: bytes, path: str = "") -> LLMRequest:
         """Read a request."""

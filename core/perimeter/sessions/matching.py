@@ -11,10 +11,6 @@ from perimeter.sessions.fingerprints import Answer, Trail
 from perimeter.sessions.records import Index, Record, Turn
 
 
-WALKED = 256
-"""So many changes of turn are looked up, from the newest back."""
-
-
 @attrs.define(eq=False)
 class Match:
     """
@@ -100,8 +96,7 @@ class Matcher:
     def continued(self, evidence: Evidence) -> Match | None:
         """Return the turn that a history's longest known part ends with."""
         history = evidence.history
-        last = len(history.chain) - 1
-        for place in range(last, max(-1, last - WALKED), -1):
+        for place in range(len(history.chain) - 1, -1, -1):
             if history.is_answer(place):
                 turn = self._before(place, evidence)
                 if turn is not None:

@@ -23,6 +23,9 @@ from perimeter.sessions.matching import Match, Matcher
 from perimeter.sessions.records import FRESH, INDEXED, Record, Turn
 
 
+OWN = "ses-"
+"""What ids begin with that are made up here."""
+
 NAMES = 64
 """So many of a session's newest ids and links lead to it."""
 
@@ -75,6 +78,7 @@ class MemoryStore:
         self._records: OrderedDict[int, Record] = OrderedDict()
         self._open: OrderedDict[int, Record] = OrderedDict()
         self._named: dict[int, Record] = {}
+        self._shown: dict[str, Record] = {}
         self._numbers = count(1)
         self._ended: list[Ended] = []
         self._look_at = 0.0
@@ -153,13 +157,18 @@ class MemoryStore:
     def _linked(self, evidence: Evidence) -> Match | None:
         """Return what the client or the protocol names."""
         if evidence.name:
-            record = self._named.get(evidence.name)
+            record = self._named.get(evidence.name) or self._given_back(evidence)
             return None if record is None else self._within(record, evidence)
         for key in evidence.links:
             record = self._named.get(key)
             if record is not None:
                 return self._follows(record, evidence)
         return None
+
+    def _given_back(self, evidence: Evidence) -> Record | None:
+        """Return the session whose id we made up, and which a client sends back to us."""
+        record = self._shown.get(evidence.session_id)
+        return record if record and record.workflow_id == evidence.workflow_id else None
 
     def _within(self, record: Record, evidence: Evidence) -> Match:
         """Find a call's place in a session that is known already."""
@@ -186,7 +195,7 @@ class MemoryStore:
         now = self._clock()
         record = Record(
             number=next(self._numbers),
-            id=evidence.session_id or f"ses-{os.urandom(8).hex()}",
+            id=evidence.session_id or OWN + os.urandom(8).hex(),
             agent_id=evidence.agent_id,
             workflow_id=evidence.workflow_id,
             run=evidence.run,
@@ -197,6 +206,8 @@ class MemoryStore:
         self._records[record.number] = record
         if evidence.name:
             self._name(record, evidence.name)
+        else:
+            self._shown[record.id] = record
         return record
 
     def _turn(self, record: Record, evidence: Evidence, match: Match) -> Turn:
@@ -298,6 +309,8 @@ class MemoryStore:
         if record.number in self._open:
             self._end(record, reason)
         del self._records[record.number]
+        if self._shown.get(record.id) is record:
+            del self._shown[record.id]
         for key in record.names:
             self._unname(record, key)
         for turn in record.turns:

@@ -16,7 +16,7 @@ import msgspec
 
 from perimeter.sessions.evidence import AskedTool, Ended, ReplyState
 from perimeter.sessions.fingerprints import NO_TRAIL, Sketch, Trail
-from perimeter.sessions.memory import MemoryStore
+from perimeter.sessions.memory import OWN, MemoryStore
 from perimeter.sessions.records import Record, Turn
 
 
@@ -164,6 +164,8 @@ class SharedStore(MemoryStore):
             self._open[record.number] = record
         for key in record.names:
             self._named[key] = record
+        if record.id.startswith(OWN):
+            self._shown.setdefault(record.id, record)
         for each in kept.turns:
             turn = _turn(each, record)
             record.turns.append(turn)

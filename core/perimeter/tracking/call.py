@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Part, ToolCall
 from perimeter.model import Event, Exchange, Session
-from perimeter.sessions.evidence import AskedTool, ReplyState, Resolution
+from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
 from perimeter.sessions.headers import labels_of, run_of_metadata
 from perimeter.tracking import events
 from perimeter.tracking.errors import error_of
@@ -42,8 +42,7 @@ def _safely(
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - logged with its traceback
-            self.broken = True
-            self._tracker.defect(self.exchange, error)
+            self.abandon(error)
 
     return guarded  # type: ignore[return-value]  # mypy takes the first argument for a keyword
 
@@ -80,6 +79,7 @@ class TrackedCall:
         "_history",
         "_interrupted",
         "_over",
+        "_registered",
         "_reply",
         "_tools",
         "_tracker",
@@ -129,7 +129,7 @@ class TrackedCall:
         self._reply: LLMReply | None = None
         self._answered = False
         self._interrupted = False
-        self.begun = self.broken = self.awaited = self._over = False
+        self.begun = self.broken = self.awaited = self._over = self._registered = False
         self._tools: list[tuple[ToolCall, AskedTool]] = []
         self._events = self._counted = 0
 
@@ -149,6 +149,14 @@ class TrackedCall:
         if self.stream is None or self.stream.first_at is None:
             return None
         return self.stream.first_at - self.exchange.started
+
+    def abandon(self, error: Exception) -> None:
+        """End the following of this call, because of a defect; the session must not wait for it."""
+        self.broken = True
+        self._tracker.defect(self.exchange, error)
+        if self.resolution is not None and not self._registered:
+            self._registered = True
+            self._tracker.store.write((Reply(self.resolution.turn, "unknown"),))
 
     # -- the request
 
@@ -291,19 +299,26 @@ class TrackedCall:
         if self._interrupted:
             return None
         try:
-            return read_reply(self.exchange, self._tracker.monotonic)
+            return self._read_whole()
         except ParseError as error:
             self.reply_problem = self._tracker.unreadable(self.exchange, error)
             return None
 
+    def _read_whole(self) -> LLMReply | None:
+        reply, problem = read_reply(self.exchange, self._tracker.monotonic)
+        if problem:
+            self.reply_problem = self._tracker.unreadable(self.exchange, ParseError(problem))
+        return reply
+
     def _register(self) -> None:
         """Tell the store what became of the call, where it knows of it."""
-        if self.resolution is None or self._evidence is None:
+        if self.resolution is None or self._evidence is None or self._registered:
             return
+        self._registered = True
         said = self._reply
         links: tuple[int, ...] = ()
         state: ReplyState = "failed" if self._interrupted else state_of(self.exchange, said)
-        if said is not None and said.id and self.dialect.name == "openai.responses":
+        if said is not None and said.id and self.dialect.links_replies:
             links = (response_key(self._tracker.identifier.seed_of(self.exchange), said.id),)
         tools = asked_tools(self._tools) if state == "answered" else ()
         record = record_of(

@@ -53,9 +53,8 @@ def error_of(exchange: Exchange, reply: LLMReply | None) -> tuple[str, str] | No
         return "truncated" if truncated else code, str(exchange.error)
     if not kind and status < 400:
         kind = "error"
-    return kind or _by_status(
-        exchange.dialect.upstream_type, status
-    ), said or f"HTTP {status} error"
+    kind = kind or _by_status(exchange.dialect.upstream_type, status)
+    return kind, said or f"HTTP {status} error"
 
 
 def _by_status(vendor: str, status: int) -> str:

@@ -36,7 +36,7 @@ def read_request(exchange: Exchange) -> LLMRequest:
     return exchange.dialect.read_request(body, original.path)
 
 
-def read_reply(exchange: Exchange, clock: Callable[[], float]) -> LLMReply | None:
+def read_reply(exchange: Exchange, clock: Callable[[], float]) -> tuple[LLMReply | None, str]:
     """
     Read a reply that was not streamed, or a stream that no content type says to be one.
 
@@ -45,14 +45,14 @@ def read_reply(exchange: Exchange, clock: Callable[[], float]) -> LLMReply | Non
         clock: Monotonic seconds.
 
     Returns:
-        The reply; None where there is nothing to be read.
+        The reply, None where there is nothing to be read; and why some of it could not be read.
 
     Raises:
         ParseError: It can't be read.
     """
     response = exchange.response
     if response is None or not response.body:
-        return None
+        return None, ""
     if response.truncated:
         raise ParseError("larger than capture_limit")
     body = response.content(LARGEST)
@@ -62,5 +62,5 @@ def read_reply(exchange: Exchange, clock: Callable[[], float]) -> LLMReply | Non
             stream = StreamReader(parser, "sse", "", clock)
             stream.feed(body)
             stream.finish()
-            return stream.reply()
-    return exchange.dialect.read_reply(body)
+            return stream.reply(), stream.problem
+    return exchange.dialect.read_reply(body), ""

@@ -106,8 +106,7 @@ class Tracker:
         try:
             await asyncio.get_running_loop().run_in_executor(self._reader, call.read_apart)
         except Exception as error:  # noqa: BLE001 - logged with its traceback
-            call.broken = True
-            self.defect(call.exchange, error)
+            call.abandon(error)
 
     def _resolve(self, call: TrackedCall) -> Resolution | Awaitable[Resolution] | None:
         if call.broken:
@@ -118,8 +117,7 @@ class Tracker:
             evidence = call.identify()
             return None if evidence is None else self.store.resolve(evidence, ())
         except Exception as error:  # noqa: BLE001 - logged with its traceback
-            call.broken = True
-            self.defect(call.exchange, error)
+            call.abandon(error)
             return None
 
     def defect(self, exchange: Exchange, error: Exception) -> None:

@@ -70,6 +70,22 @@ class Listener:
         return [event.name for event in self.events]
 
 
+def offering(dialect: Dialect) -> type:
+    """Return a plugin that contributes a dialect."""
+
+    @attrs.define(eq=False)
+    class Offering:
+        Config = NoConfig
+        config: Any
+        context: Any
+
+        @hookimpl
+        def dialects(self) -> list[Dialect]:
+            return [dialect]
+
+    return Offering
+
+
 def listener(proxy: Any) -> Listener:
     """Return the plugin of a proxy."""
     return proxy.application.registry.plugins["listener"].instance
@@ -86,6 +102,34 @@ async def test_the_response_names_the_session(start, upstream):
 
     sessions = [each.headers["x-perimeter-session-id"] for each in (first, second, other)]
     assert sessions[0] == sessions[1] != sessions[2]
+
+
+async def test_an_id_that_was_made_up_may_be_sent_back(start, upstream):
+    """It leads to its session, whatever is said there, and to nobody else's."""
+    upstream.handler = says(reply())
+    proxy = await start(Listener)
+
+    first = await ask(proxy, "Hi.")
+    given = first.headers["x-perimeter-session-id"]
+    second = await ask(proxy, "Something else.", x_perimeter_session_id=given)
+    third = await ask(proxy, "Something else.", "Hello.", "And now?")
+
+    assert second.headers["x-perimeter-session-id"] == given
+    assert third.headers["x-perimeter-session-id"] == given
+    assert listener(proxy).names.count("session.start") == 1
+
+
+async def test_a_stream_without_a_label_is_read(start, upstream):
+    """A stream that no content type says to be one is read at its end; bad events are told."""
+    body = b'data: {"choices":[{"index":0,"delta":{"content":"Hello."}}]}\n\ndata: {broken\n\n'
+    upstream.handler = says(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    proxy = await start(Listener)
+
+    await ask(proxy, "Hi.")
+
+    told = listener(proxy).events[-1].attributes
+    assert told["llm.response.content"].text == "Hello."
+    assert "no JSON" in told["llm.response.problem"]
 
 
 async def test_own_headers_can_be_left_out(start, upstream):
@@ -192,18 +236,9 @@ async def test_a_contributed_dialect_is_followed(start, upstream):
         def read_reply(self, body: bytes) -> LLMReply:
             return LLMReply(message=Message("assistant", (Text(body.decode()),)))
 
-    @attrs.define(eq=False)
-    class Acme:
-        Config = NoConfig
-        config: Any
-        context: Any
-
-        @hookimpl
-        def dialects(self) -> list[Dialect]:
-            return [Shouting("acme.shout", "openai", re.compile(r"/shout\Z"))]
-
+    plugin = offering(Shouting("acme.shout", "openai", re.compile(r"/shout\Z")))
     upstream.handler = says(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nHEY")
-    proxy = await start(Acme, Listener)
+    proxy = await start(plugin, Listener)
     async with httpx.AsyncClient(trust_env=False) as client:
         answered = await client.post(f"{proxy.url}/shout", content=b"HO")
 
@@ -222,18 +257,9 @@ async def test_a_broken_dialect_breaks_nothing(start, upstream, caplog):
         def read_request(self, body: bytes, path: str = "") -> LLMRequest:
             raise ZeroDivisionError
 
-    @attrs.define(eq=False)
-    class Acme:
-        Config = NoConfig
-        config: Any
-        context: Any
-
-        @hookimpl
-        def dialects(self) -> list[Dialect]:
-            return [Broken("acme.broken", "openai", re.compile(r"/broken\Z"))]
-
+    plugin = offering(Broken("acme.broken", "openai", re.compile(r"/broken\Z")))
     upstream.handler = says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-    proxy = await start(Acme)
+    proxy = await start(plugin)
     async with httpx.AsyncClient(trust_env=False) as client:
         answered = await client.post(f"{proxy.url}/broken", content=b"x")
 
@@ -241,6 +267,30 @@ async def test_a_broken_dialect_breaks_nothing(start, upstream, caplog):
     assert "could not be followed" in caplog.text
     metrics = proxy.application.metrics.render("text/plain")[0].decode()
     assert 'perimeter_parse_errors_total{dialect="acme.broken"} 1.0' in metrics
+
+
+async def test_a_defect_does_not_keep_a_session_open(start, upstream, caplog):
+    """A call whose reply can't be read for a defect is over for its session all the same."""
+
+    @attrs.frozen
+    class Broken(Dialect):
+        operation = "chat"
+
+        def read_request(self, body: bytes, path: str = "") -> LLMRequest:
+            return LLMRequest(messages=(Message("user", (Text("Hi."),)),))
+
+        def read_reply(self, body: bytes) -> LLMReply:
+            raise ZeroDivisionError
+
+    upstream.handler = says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    proxy = await start(offering(Broken("acme.broken", "openai", re.compile(r"/broken\Z"))))
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answered = await client.post(f"{proxy.url}/broken", content=b"x")
+
+    assert answered.text == "ok"
+    assert "could not be followed" in caplog.text
+    store = proxy.application.tracker.store
+    assert [record.running for record in store._records.values()] == [0]
 
 
 class FarStore(MemoryStore):
