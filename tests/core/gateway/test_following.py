@@ -13,6 +13,7 @@ import httpx
 from faults import NoConfig
 from perimeter import Block, Respond, application, hookimpl
 from perimeter.calls import LLMReply, LLMRequest, Message, Text
+from perimeter.context import Clock
 from perimeter.dialects import Dialect
 from perimeter.sessions.memory import Limits, MemoryStore
 from perimeter.settings import Settings, UpstreamSettings
@@ -130,6 +131,81 @@ async def test_a_stream_without_a_label_is_read(start, upstream):
     told = listener(proxy).events[-1].attributes
     assert told["llm.response.content"].text == "Hello."
     assert "no JSON" in told["llm.response.problem"]
+
+
+async def test_a_client_that_leaves_is_told_of(start, upstream):
+    """A call whose client left has failed, with what had come; asked again, it is a repetition."""
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n'
+
+    async def handler(request, writer):
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        writer.write(head + b"transfer-encoding: chunked\r\n\r\n")
+        writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+        await request.reader.read()
+        writer.close()
+
+    upstream.handler = handler
+    proxy = await start(Listener)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi."}]}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        url = f"{proxy.url}/v1/chat/completions"
+        async with client.stream("POST", url, json=body) as first:
+            await anext(first.aiter_raw())
+    await proxy.log.ended.wait()
+    failed = listener(proxy).events[-1]
+    upstream.handler = says(reply())
+    second = await ask(proxy, "Hi.")
+
+    assert failed.name == "llm.call.error"
+    assert failed.attributes["error.type"] == "client_disconnected"
+    assert failed.attributes["llm.response.content"].text == "Hel"
+    assert second.headers["x-perimeter-session-id"] == failed.session_id
+    [again] = [event for event in listener(proxy).events if "call.retry_of" in event.attributes]
+    assert again.attributes["call.retry_of"] == failed.attributes["call.id"]
+
+
+class Later(Clock):
+    """A clock that can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+async def test_sessions_end_and_go_on(upstream):
+    """A quiet session is over; called again it goes on; forgotten, it is over for good."""
+    table = UpstreamSettings(type="openai", base_url=upstream.url)
+    settings = Settings(upstreams={"default": table}, plugins={"listener": {}})
+    clock = Later()
+    app = application.build(settings, plugins={"listener": Listener}, clock=clock)
+    upstream.handler = says(reply())
+    await app.startup()
+    heard = app.registry.plugins["listener"].instance
+    transport = httpx.ASGITransport(app=app.asgi)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi."}]}
+    named = {"x-cylestio-session-id": "mine"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for seconds in (
+            0,
+            settings.session.completion_timeout,
+            settings.session.session_ttl_seconds,
+        ):
+            clock.ahead += seconds + 1
+            await client.post("/v1/chat/completions", json=body, headers=named)
+    await app.shutdown()
+
+    told = [event for event in heard.events if event.name.startswith("session.")]
+    assert [event.name for event in told] == ["session.start", "session.end"] * 3
+    assert [each.attributes["session.end_reason"] for each in told[1::2]] == [
+        "idle",
+        "idle",
+        "shutdown",
+    ]
+    resumed = [each.attributes.get("session.resumed", False) for each in told[::2]]
+    assert resumed == [False, True, False]
+    assert {event.session_id for event in told} == {"mine"}
 
 
 async def test_own_headers_can_be_left_out(start, upstream):
