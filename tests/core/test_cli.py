@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -141,9 +142,9 @@ def test_an_unknown_command_gets_a_suggestion() -> None:
 @pytest.mark.parametrize(("name", "distribution"), ELSEWHERE.items())
 def test_a_plugins_command_says_what_to_install(name: str, distribution: str) -> None:
     """Commands that come with plugins print the line that installs them."""
-    result = invoke(name)
-    if "comes with" not in result.output:
+    if name in entry_points(group="perimeter.commands").names:
         pytest.skip(f"{distribution} is installed")
+    result = invoke(name)
     assert result.exit_code == 2
     assert f"pip install {distribution}" in result.output
 
