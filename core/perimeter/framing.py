@@ -124,10 +124,11 @@ class _SSECutter(_Cutter):
     _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 
     def feed(self, data: bytes) -> list[bytes]:
-        alone = data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2
-        if alone and not self._held and b"\r" not in data:
+        if self._held or b"\r" in data or not data.endswith(b"\n\n"):
+            return super().feed(data)
+        if data.find(b"\n\n") == len(data) - 2:
             return [data]  # most servers send every event on its own
-        return super().feed(data)
+        return [event + b"\n\n" for event in data[:-2].split(b"\n\n")]
 
     def _end(self, start: int) -> int | None:
         match = self._BLANK_LINE.search(self._held, self._seen)
@@ -264,6 +265,8 @@ def read_sse(event: bytes) -> tuple[str, bytes]:
     Returns:
         The event's name and its data, as bytes.
     """
+    if event[:6] == b"data: " and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return "", event[6:-2]
     found = _COMMON.fullmatch(event)
     if found is None:
         name, data = parse_sse(event)

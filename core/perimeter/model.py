@@ -121,11 +121,11 @@ class Response:
         Returns:
             The decoded body; the raw one where it can't be decoded.
         """
-        encoding = self.header("content-encoding")
+        encoding = header(self.headers, b"content-encoding")
         if not encoding:
             return self.body[:limit]
         try:
-            return decode(self.body, encoding, limit)
+            return decode(self.body, encoding.decode("latin-1"), limit)
         except DecodeError:
             return self.body
 
@@ -227,6 +227,7 @@ class Exchange:
         llm_request: What is asked for, once it is read; None where it can't be, or is no call.
         llm_reply: What was answered, at the end.
         verdicts: What guards decided: (plugin, verdict), in order.
+        recorded: Whether plugins may keep it. Where it is false, a plugin keeps nothing of it.
         state: For plugins' own values, by plugin name.
     """
 
@@ -239,6 +240,7 @@ class Exchange:
     started: float
     workflow_id: str | None = None
     client: str = ""
+    recorded: bool = True
     sent: float | None = None
     head_at: float | None = None
     first_byte_at: float | None = None
@@ -273,26 +275,32 @@ class Exchange:
         return max(0.0, self.ended - self.started - self.upstream_wait - self.client_wait)
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Session:
     """
-    One conversation.
+    One conversation, as one exchange has to do with it. Not to be changed.
 
     Attributes:
         id: Its id.
         agent_id: The agent it belongs to, or None.
         workflow_id: The workflow it belongs to, or None.
+        match: Which evidence led to it, such as `prefix`; "" where none was looked for.
+        score: How alike the conversations are, from 0 to 1, where that was looked at.
     """
 
     id: str
     agent_id: str | None = None
     workflow_id: str | None = None
+    match: str = attrs.field(default="", eq=False)
+    score: float | None = attrs.field(default=None, eq=False)
 
 
-@attrs.frozen
+@attrs.define
 class Event:
     """
-    Something that happened in a session; the envelope of every event.
+    Something that happened in a session; the envelope of every event. Not to be changed.
+
+    Neither this nor `Session` is frozen, which would cost a microsecond each time one is made.
 
     Attributes:
         name: Such as `llm.call.start` or `security.finding`.
@@ -304,6 +312,7 @@ class Event:
         session_id: The session it belongs to, or None.
         attributes: What there is to say, by attribute name.
         schema_version: Version of this envelope.
+        recorded: Whether plugins may keep it; no part of its JSON form.
     """
 
     name: str
@@ -315,3 +324,4 @@ class Event:
     session_id: str | None = None
     attributes: dict[str, Any] = attrs.field(factory=dict)
     schema_version: str = "1.0"
+    recorded: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +61,8 @@ class AnthropicStream:
     Attributes:
         finished: Whether `message_stop` has come.
     """
+
+    ending = re.compile(rb"message_stop")
 
     __slots__ = ("_blocks", "_error", "_fields", "_usage", "finished")
 

@@ -132,6 +132,7 @@ class GeminiStream:
     """
 
     finished = False
+    ending = re.compile(rb"(?!)")
 
     __slots__ = ("_candidates", "_error", "_error_type", "_feedback", "_id", "_model", "_usage")
 

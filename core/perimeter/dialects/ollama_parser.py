@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -184,6 +185,8 @@ class OllamaStream:
     Attributes:
         finished: Whether the last line has come.
     """
+
+    ending = re.compile(rb'"done"\s*:\s*true')
 
     __slots__ = ("_begun", "_calls", "_fields", "_images", "_texts", "_thoughts", "finished")
 

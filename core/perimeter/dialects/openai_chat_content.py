@@ -19,19 +19,17 @@ def message_of(value: object) -> Message:
         return Message("user", content_of(value))
     if not isinstance(value, dict):
         return Message("", (_unknown(value),))
-    role = as_text(value.get("role"))
-    content = value.get("content")
-    if len(value) == 2 and content and type(content) is str and role in _PLAIN:
-        parts: tuple[Part, ...] = (Text(content),)
-        return Message(role, _split_thoughts(parts) if role == ASSISTANT else parts)
+    role, content = as_text(value.get("role")), value.get("content")
+    if role in _ASKS and content and type(content) is str:
+        return Message(role, (Text(content),))
     if role == ASSISTANT:
         return answer_of(value)
     if role in {"tool", "function"}:
         return Message(role, (_result(value),))
-    return Message(role, content_of(value.get("content")))
+    return Message(role, content_of(content))
 
 
-_PLAIN = frozenset({"user", "system", "developer", ASSISTANT})
+_ASKS = ("user", "system", "developer")
 
 
 def answer_of(message: Mapping[str, Any]) -> Message:
@@ -40,8 +38,12 @@ def answer_of(message: Mapping[str, Any]) -> Message:
 
     Neighbouring texts become one, since a stream can't tell them apart.
     """
-    said = content_of(message.get("content"))
+    content = message.get("content")
     rare = not message.keys() <= _COMMON
+    if type(content) is str and content and not rare and _OPENED not in content:
+        calls = _calls(message) if "tool_calls" in message else ()
+        return Message(as_text(message.get("role")) or ASSISTANT, (Text(content), *calls))
+    said = content_of(content)
     if rare or len(said) > 1:
         said = tuple(merge((*_reasoning(message), *said)))
     parts = (

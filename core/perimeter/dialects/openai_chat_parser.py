@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import attrs
@@ -31,12 +31,12 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:
     fields = load(body)
     given = fields.get("messages")
     messages = [given] if isinstance(given, str | dict) else as_list(given)
-    parsed = tuple(message_of(message) for message in messages)
+    parsed = tuple([message_of(message) for message in messages])
     return LLMRequest(
         model=as_text(fields.get("model")) or model_of(path),
         messages=parsed,
         system=_system(parsed),
-        tools=(*_tool_names(fields.get("tools")), *_tool_names(fields.get("functions"))),
+        tools=_tools(fields),
         params=params_of(fields),
         stream=fields.get("stream") is True,
         user=as_text(fields.get("user")),
@@ -62,29 +62,38 @@ def model_of(path: str) -> str:
     return unquote(found[1]) if found else ""
 
 
+_SCALARS = frozenset({str, int, float, bool})
 _ELSEWHERE = frozenset({"model", "messages", "prompt", "input", "suffix", "stream"})
 
 
 def params_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scalars of a request which are no content."""
+    if fields.keys() <= _ELSEWHERE:
+        return {}
     return {
         name: value
         for name, value in fields.items()
-        if isinstance(value, str | int | float) and name not in _ELSEWHERE
+        if type(value) in _SCALARS and name not in _ELSEWHERE
     }
 
 
 def _system(messages: Iterable[Message]) -> str:
     texts = []
     for message in messages:
-        if message.role not in {"system", "developer"}:
+        if message.role not in _SYSTEM:
             break
         texts.append(message.text)
     return "\n".join(filter(None, texts))
 
 
-def _tool_names(tools: object) -> list[str]:
-    return [name for name in map(_tool_name, as_list(tools)) if name]
+_SYSTEM = frozenset({"system", "developer"})
+
+
+def _tools(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    if "tools" not in fields and "functions" not in fields:
+        return ()
+    tools = (*as_list(fields.get("tools")), *as_list(fields.get("functions")))
+    return tuple([name for name in map(_tool_name, tools) if name])
 
 
 def _tool_name(tool: object) -> str:
@@ -103,21 +112,26 @@ def reply_of(fields: Mapping[str, Any]) -> LLMReply:
     Args:
         fields: Of a chat completion, a legacy completion or embeddings.
     """
-    choices = [choice for choice in as_list(fields.get("choices")) if isinstance(choice, dict)]
-    choice = min(choices, key=_index, default={})
-    failed = fields
+    choice, failed = _first_choice(fields.get("choices")), fields
     if choice.get("error") and not fields.get("error"):
         failed = {**fields, "error": choice["error"]}
-    error = error_of(failed)
+    error, stopped = error_of(failed), as_text(choice.get("finish_reason"))
     return LLMReply(
         id=as_text(fields.get("id")),
         model=as_text(fields.get("model")),
         message=_message(choice),
-        finish_reason=as_text(choice.get("finish_reason")) or filtered(failed.get("error")),
+        finish_reason=stopped or filtered(failed.get("error")),
         usage=usage_of(fields.get("usage") or other_usage(fields)),
         error=error,
         error_type=error_type_of(failed) if error else "",
     )
+
+
+def _first_choice(value: object) -> Mapping[str, Any]:
+    choices = as_list(value)
+    if len(choices) == 1 and type(choices[0]) is dict:
+        return choices[0]
+    return min((each for each in choices if isinstance(each, dict)), key=_index, default={})
 
 
 def _index(choice: Mapping[str, Any]) -> int:
@@ -138,7 +152,7 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b": ")
 
 def is_stream(body: bytes) -> bool:
     """Tell whether a body is a stream of events, whatever it is labelled."""
-    return body[:256].lstrip().startswith(_FIELDS)
+    return body[:1] != b"{" and body[:256].lstrip().startswith(_FIELDS)
 
 
 def read_stream(body: bytes) -> dict[str, Any]:
@@ -163,6 +177,8 @@ class OpenAIChatStream:
         assembly: What has come.
         finished: Whether `[DONE]` has come.
     """
+
+    ending: ClassVar[re.Pattern[bytes]] = re.compile(rb"\[DONE\]")
 
     assembly: Assembly = attrs.field(factory=Assembly, init=False)
     finished: bool = attrs.field(default=False, init=False)

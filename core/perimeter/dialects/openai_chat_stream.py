@@ -107,7 +107,8 @@ class Choice:
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self.finish_reason = reason
-        self.error = self.error or choice.get("error")
+        if "error" in choice:
+            self.error = self.error or choice["error"]
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
             self._add(delta)
@@ -186,12 +187,14 @@ class Assembly:
         choices = chunk.get("choices")
         if choices is None and "value" in chunk:  # Writer's legacy completions
             choices = [{"text": chunk["value"]}]
+        apart = "x_groq" in chunk
         for choice in as_list(choices):
             if isinstance(choice, dict):
                 self._choice(choice).add(choice)
+                apart = apart or "usage" in choice
         if len(self._head) < 2:  # Azure's first chunk has neither, and Groq's ids differ
             self._know(chunk)
-        if usage := (chunk.get("usage") or other_usage(chunk)):
+        if usage := (chunk.get("usage") or (apart and other_usage(chunk))):
             self._usage = usage
         if failed or "choices" not in chunk or "error" in chunk:
             self._error = self._error or _error(chunk, failed=failed)
@@ -202,10 +205,11 @@ class Assembly:
         return {**self._head, "usage": self._usage, "error": self._error, "choices": choices}
 
     def _choice(self, choice: Mapping[str, Any]) -> Choice:
-        index = count(choice.get("index"))
-        found = self._choices.get(index)
+        index = choice.get("index", 0)
+        found = self._choices.get(index) if type(index) is int else None
         if found is None:
-            found = self._choices[index] = Choice()
+            index = count(index)
+            found = self._choices.setdefault(index, Choice())
         return found
 
     def _know(self, chunk: Mapping[str, Any]) -> None:

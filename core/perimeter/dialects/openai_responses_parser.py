@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
+import msgspec
 
 from perimeter.calls import LLMReply, LLMRequest, Message, Usage
 from perimeter.dialects.openai_responses_items import (
@@ -202,6 +204,10 @@ class OpenAIResponsesStream:
     server leaves the output out of it, the answer is put together from items and deltas.
     """
 
+    ending: ClassVar[re.Pattern[bytes]] = re.compile(
+        rb"response\.(?:%s)" % "|".join(sorted(_ENDS)).encode()
+    )
+
     _response: Mapping[str, Any] = attrs.field(factory=dict, init=False)
     _items: Items = attrs.field(factory=Items, init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -240,7 +246,7 @@ class OpenAIResponsesStream:
         reply = _reply(self._response, output)
         if reply.error or not self._failed:
             return reply
-        return attrs.evolve(
+        return msgspec.structs.replace(
             reply,
             error=error_of(self._failed),
             error_type=error_type_of(self._failed),

@@ -19,6 +19,8 @@ def usage_of(value: object) -> Usage | None:
     """
     usage = as_dict(value)
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is int and type(completion) is int and usage.keys() <= _USUAL:
+        return Usage(max(prompt, 0), max(completion, 0))
     prompt = usage.get("input_tokens") if prompt is None else prompt
     completion = usage.get("output_tokens") if completion is None else completion
     if prompt is None and completion is None:
@@ -36,6 +38,9 @@ def usage_of(value: object) -> Usage | None:
         cache_write=written,
         reasoning=reasoning,
     )
+
+
+_USUAL = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 def _cached(usage: Mapping[str, Any]) -> tuple[int, int]:
@@ -78,7 +83,7 @@ def error_of(fields: Mapping[str, Any]) -> str:
         if filtered(error):
             return ""
         return _said(as_dict(error)) or as_json(error)
-    if any(name in fields for name in ("choices", "data", "usage")):
+    if "choices" in fields or "data" in fields or "usage" in fields:
         return ""
     return _said(fields) if "message" in fields or "detail" in fields else ""
 

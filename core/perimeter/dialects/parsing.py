@@ -33,8 +33,11 @@ def load(body: bytes) -> dict[str, Any]:
     Raises:
         ParseError: It is no JSON object, or one that is nested too deeply.
     """
-    value = load_any(body)
-    if not isinstance(value, dict):
+    try:
+        value = _decode(body) if len(body) < LARGE else _load_in_pieces(body)
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        value = load_any(body)
+    if type(value) is not dict:
         message = f"JSON, but no object: {type(value).__name__}"
         raise ParseError(message)
     return value

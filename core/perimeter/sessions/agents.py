@@ -34,14 +34,9 @@ class Agent:
     key: int
 
 
-def agent_id(system: str) -> str:
+def agent_of(system: str) -> Agent:
     """Return the agent that a system prompt stands for; its id does not change with the version."""
-    return _AGENTS.get(system).id
-
-
-def system_key(system: str) -> int:
-    """Return what `agent_id` returns as a number of 64 bits; 0 where there is no system prompt."""
-    return _AGENTS.get(system).key
+    return _AGENTS.get(system)
 
 
 class AgentCache:

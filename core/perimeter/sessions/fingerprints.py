@@ -9,8 +9,9 @@ trail of their own, which tells conversations apart in which the same was said.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from hashlib import blake2b
+from zlib import crc32
 
 import attrs
 
@@ -21,6 +22,7 @@ from perimeter.sessions.wording import (
     numbered,
     said_by_client,
     said_by_model,
+    said_in,
     shape_of,
 )
 
@@ -54,12 +56,30 @@ def key_of(seed: bytes, *words: str) -> int:
 
 
 def _digest(text: str, seed: bytes) -> int:
-    data = text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(data, digest_size=8, key=seed).digest())
+    hasher = _keyed(seed).copy()
+    hasher.update(_bytes(text))
+    return int.from_bytes(hasher.digest())
+
+
+@lru_cache(maxsize=1024)
+def _keyed(seed: bytes) -> blake2b:
+    """Return a hash with the tenant's key in it, to be copied: that is half the work."""
+    return blake2b(digest_size=8, key=seed)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return text.encode("utf-8", "surrogatepass")
 
 
 Sketch = tuple[int, int, int]
-"""What is left of an answer when a client has changed it a little."""
+"""
+What is left of an answer when a client has changed it a little: 32-bit checksums.
+
+They are compared only with those of answers to the very same, which are few.
+"""
 
 
 @attrs.define
@@ -69,7 +89,7 @@ class Answer:
 
     Attributes:
         digest: Of all of it.
-        sketch: Hashes of its first letters, of its last ones, and of its calls; 0 for none.
+        sketch: Checksums of its first letters, of its last ones, and of its calls; 0 for none.
         distinctive: Whether no other conversation is likely to have the same.
         ids: Keys of the ids of its tool calls, those that look random.
         shape: What the first of these looks like, 0 for none.
@@ -124,11 +144,30 @@ class History:
     The conversation that a request carries, as keys.
 
     Attributes:
+        seed: Of the tenant.
         chain: The chain's value at each of the newest changes of turn, the whole request last.
         ends: How many messages each of these covers.
         count: How many messages there are.
         ends_with_model: Whether the last turn is the model's, which the reply goes on with.
     """
+
+    __slots__ = (
+        "_before_answer",
+        "_counts",
+        "_digests",
+        "_hash",
+        "_ids",
+        "_messages",
+        "_old_words",
+        "_result_ids",
+        "_turns",
+        "_word_keys",
+        "chain",
+        "count",
+        "ends",
+        "ends_with_model",
+        "seed",
+    )
 
     def __init__(self, request: LLMRequest, seed: bytes) -> None:
         """
@@ -139,7 +178,7 @@ class History:
             seed: Of the tenant.
         """
         self._messages = request.messages
-        self._seed = seed
+        self.seed = seed
         self.count = len(self._messages)
         turns = _turns(self._messages)
         self.ends_with_model = bool(turns) and turns[-1][0]
@@ -148,7 +187,10 @@ class History:
         self._ids: list[str] = []
         self._counts: list[int] = []
         self._word_keys: dict[int, int] = {}
-        self._hash = self._before_answer = blake2b(digest_size=8, key=seed)
+        self._digests: dict[int, int] | None = None
+        self._old_words: tuple[int, ...] | None = None
+        self._result_ids: tuple[str, ...] | None = None
+        self._hash = self._before_answer = _keyed(seed).copy()
         self.chain = tuple(self._chained(turns))
 
     def is_answer(self, place: int) -> bool:
@@ -157,7 +199,7 @@ class History:
 
     def trail(self, place: int) -> Trail:
         """Return the ids of tool calls up to a place of the chain."""
-        return self._trail(self._ids[: self._counts[place]])
+        return self._trail(self._ids[: self._counts[place]]) if self._ids else NO_TRAIL
 
     def continued_by(self, parts: Sequence[Part]) -> Reached:
         """Return where a reply takes the conversation, with what the request began of it."""
@@ -172,37 +214,44 @@ class History:
         return Reached(
             int.from_bytes(hasher.digest()),
             self._trail([*ids, *said[2]]),
-            _describe(said, self._seed),
+            _describe(said, self.seed),
         )
 
     def answer_before(self, place: int) -> Answer | None:
         """Return the model's turn that a place of the chain comes after, None if it is too old."""
         if len(self.chain) - place > 2 * _NEWEST:
             return None
-        return _describe(said_by_model(self._parts(place)), self._seed)
+        return _describe(said_by_model(self._parts(place)), self.seed)
 
-    @cached_property
+    @property
     def digests(self) -> dict[int, int]:
         """Digests of the newest turns of the model, by their place in the chain, newest first."""
-        places = range(len(self.chain) - 1, max(-1, len(self.chain) - 2 * _NEWEST), -1)
-        return {
-            place: _answer_digest(said_by_model(self._parts(place)), self._seed)
-            for place in places
-            if self.is_answer(place)
-        }
+        if self._digests is None:
+            places = range(len(self.chain) - 1, max(-1, len(self.chain) - 2 * _NEWEST), -1)
+            self._digests = {
+                place: _answer_digest(said_by_model(self._parts(place)), self.seed)
+                for place in places
+                if self.is_answer(place)
+            }
+        return self._digests
 
-    @cached_property
+    @property
     def old_words(self) -> tuple[int, ...]:
         """Keys of what the client said before its last turn, of the newest turns only."""
-        end = self.ends[-2] if len(self.ends) > 1 else 0
-        return self._words(max(0, end - 2 * _NEWEST), end)
+        if self._old_words is None:
+            end = self.ends[-2] if len(self.ends) > 1 else 0
+            self._old_words = self._words(max(0, end - 2 * _NEWEST), end)
+        return self._old_words
 
-    @cached_property
+    @property
     def result_ids(self) -> tuple[str, ...]:
         """Ids of the tool calls whose results came last, as `numbered` makes them."""
-        start = self.ends[-2] if len(self.ends) > 1 else 0
-        parts = [part for message in self._messages[start:] for part in message.parts]
-        return tuple(numbered(part.call_id for part in parts if type(part) is ToolResult))
+        if self._result_ids is None:
+            start = self.ends[-2] if len(self.ends) > 1 else 0
+            parts = _parts_of(self._messages[start:])
+            results = [part.call_id for part in parts if type(part) is ToolResult]
+            self._result_ids = tuple(numbered(results)) if results else ()
+        return self._result_ids
 
     def new_words(self, known: int) -> tuple[int, ...]:
         """Return keys of what the client said after `known` messages."""
@@ -210,21 +259,31 @@ class History:
 
     def _chained(self, turns: Sequence[_Turn]) -> list[int]:
         """Hash turn by turn; return the values at the newest changes of turn."""
-        hasher, chain = self._hash, []
-        kept = len(turns) - _CHAINED
+        hasher, messages, ids = self._hash, self._messages, self._ids
+        chain: list[int] = []
+        kept, last = len(turns) - _CHAINED, len(turns) - 1
+        old: list[str] = []
         for number, (answers, start, end) in enumerate(turns):
             if answers:
-                if number == len(turns) - 1:
+                if number == last:
                     self._before_answer = hasher.copy()
-                said = said_by_model(_parts_of(self._messages[start:end]))
-                hasher.update(_answer_bytes(said))
-                self._ids += said[2]
+                alone = end - start == 1
+                parts = messages[start].parts if alone else _parts_of(messages[start:end])
+                text, rest, its_ids = said_by_model(parts)
+                said = f"a{text}\0{rest}"
+                ids += its_ids
+            elif end - start == 1:
+                said = said_in(messages[start])
             else:
-                text = said_by_client(self._messages[start:end])
-                hasher.update(text.encode("utf-8", "surrogatepass"))
-            if number >= kept:
-                chain.append(int.from_bytes(hasher.digest()))
-                self._counts.append(len(self._ids))
+                said = said_by_client(messages[start:end])
+            if number < kept:
+                old.append(said)
+                continue
+            if number == kept:
+                hasher.update(_bytes("".join(old)))
+            hasher.update(_bytes(said))
+            chain.append(int.from_bytes(hasher.digest()))
+            self._counts.append(len(ids))
         return chain
 
     def _parts(self, place: int) -> Sequence[Part]:
@@ -245,8 +304,8 @@ class History:
     def _word(self, place: int) -> int:
         key = self._word_keys.get(place)
         if key is None:
-            text = said_by_client((self._messages[place],))
-            key = self._word_keys[place] = _digest(text, self._seed)
+            key = _digest(said_in(self._messages[place]), self.seed)
+            self._word_keys[place] = key
         return key
 
     def _trail(self, ids: Sequence[str]) -> Trail:
@@ -254,7 +313,7 @@ class History:
             return NO_TRAIL
         newest = ids[-_IDS:]
         shapes = map(shape_of, newest)
-        return Trail(key_of(self._seed, "ids", *newest), key_of(self._seed, "shapes", *shapes))
+        return Trail(key_of(self.seed, "ids", *newest), key_of(self.seed, "shapes", *shapes))
 
 
 _Turn = tuple[bool, int, int]
@@ -267,14 +326,14 @@ def _turns(messages: Sequence[Message]) -> list[_Turn]:
     while first < len(messages) - 1 and messages[first].role in INSTRUCTIONS:
         first += 1
     turns: list[_Turn] = []
-    start = first
+    if not messages:
+        return turns
+    start, answers = first, messages[first].role == ASSISTANT
     for place in range(first + 1, len(messages)):
-        answers = messages[start].role == ASSISTANT
-        if (messages[place].role == ASSISTANT) != answers:
+        if (messages[place].role == ASSISTANT) is not answers:
             turns.append((answers, start, place))
-            start = place
-    if messages:
-        turns.append((messages[start].role == ASSISTANT, start, len(messages)))
+            start, answers = place, not answers
+    turns.append((answers, start, len(messages)))
     return turns
 
 
@@ -285,7 +344,7 @@ def _parts_of(messages: Sequence[Message]) -> Sequence[Part]:
 
 
 def _answer_bytes(said: Said) -> bytes:
-    return f"a{said[0]}\0{said[1]}".encode("utf-8", "surrogatepass")
+    return _bytes(f"a{said[0]}\0{said[1]}")
 
 
 def _describe(said: Said, seed: bytes) -> Answer:
@@ -304,10 +363,11 @@ def _answer_digest(said: Said, seed: bytes) -> int:
 
 
 def _sketch(text: str, rest: str, seed: bytes) -> Sketch:
+    start = crc32(seed)
     head = "".join(text[:_SKETCHED].lower().split())[:_LETTERS]
     tail = "".join(text[-_SKETCHED:].lower().split())[-_LETTERS:]
     return (
-        key_of(seed, "head", head) if head else 0,
-        key_of(seed, "tail", tail) if tail else 0,
-        key_of(seed, "rest", rest) if rest else 0,
+        crc32(_bytes(head), start) if head else 0,
+        crc32(_bytes(tail), start) if tail else 0,
+        crc32(_bytes(rest), start) if rest else 0,
     )

@@ -79,10 +79,13 @@ class Matcher:
         history = evidence.history
         if not history.chain:
             return None
+        known = self.requests.get(history.chain[-1])
+        if not known:
+            return None
         trail = history.trail(-1)
         same = [
             turn
-            for turn in reversed(self.requests.get(history.chain[-1]))
+            for turn in reversed(known)
             if turn.system == evidence.system and turn.request_trail == trail
             if not turn.followed and _may_share(turn.session, evidence)
         ]
@@ -112,9 +115,9 @@ class Matcher:
     def _is_asked_again(self, record: Record, evidence: Evidence) -> bool:
         """Whether the very same was asked in a session before, as for another answer."""
         history = evidence.history
-        return any(
-            turn.session is record and turn.request_trail == history.trail(-1)
-            for turn in self.requests.get(history.chain[-1])
+        known = self.requests.get(history.chain[-1])
+        return bool(known) and any(
+            turn.session is record and turn.request_trail == history.trail(-1) for turn in known
         )
 
     def _before(self, place: int, evidence: Evidence) -> Turn | None:

@@ -90,7 +90,8 @@ class MemoryStore:
 
     def resolve(self, evidence: Evidence, writes: Sequence[Reply]) -> Resolution:
         """Take what became of earlier calls, then place this one."""
-        self.write(writes)
+        if writes:
+            self.write(writes)
         if self._clock() >= self._look_at:
             self._expire()
         match, score = self._match(evidence)
@@ -101,6 +102,7 @@ class MemoryStore:
         is_new, resumed, history = record.calls == 0, record.ended, evidence.history
         self._touch(record)
         turn = self._turn(record, evidence, match)
+        asked = record.asked and not match.repeats
         return Resolution(
             session_id=record.id,
             method=match.method,
@@ -111,9 +113,9 @@ class MemoryStore:
             known=match.known,
             retry_of=match.turn.exchange_id if match.repeats and match.turn else "",
             again=match.repeats or match.again,
-            retold=tuple([each for each in history.result_ids if each in record.answered]),
-            tools=() if match.repeats else tuple(_answered(record, evidence)),
-            ended=self._take_ended(),
+            retold=_retold(record, history.result_ids) if record.answered else (),
+            tools=_answered(record, history.result_ids) if asked else (),
+            ended=self._take_ended() if self._ended else (),
         )
 
     def write(self, replies: Sequence[Reply]) -> None:
@@ -123,8 +125,10 @@ class MemoryStore:
             if record is None:
                 continue
             record.events += reply.events
-            record.running = max(0, record.running - 1)
-            record.ask(reply.tools)
+            if record.running:
+                record.running -= 1
+            if reply.tools:
+                record.ask(reply.tools)
             self._touch(record)
             for key in reply.links:
                 self._name(record, key)
@@ -261,11 +265,12 @@ class MemoryStore:
     # -- time
 
     def _touch(self, record: Record) -> None:
+        number = record.number
         record.last_at = record.touched_at = self._clock()
         record.ended = False
-        self._records.move_to_end(record.number)
-        self._open[record.number] = record
-        self._open.move_to_end(record.number)
+        self._records.move_to_end(number)
+        self._open[number] = record
+        self._open.move_to_end(number)
 
     def _expire(self) -> None:
         """Let go of what was quiet for too long; each session is looked at when its time comes."""
@@ -322,10 +327,12 @@ class MemoryStore:
         return ended
 
 
-def _answered(record: Record, evidence: Evidence) -> Iterator[tuple[str, AskedTool]]:
-    """Yield the asked tools whose results a request brings, once each."""
-    if record.asked:
-        for call_id in evidence.history.result_ids:
-            tool = record.answer(call_id)
-            if tool is not None:
-                yield call_id, tool
+def _retold(record: Record, result_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the results that a request brings which came before."""
+    return tuple([each for each in result_ids if each in record.answered])
+
+
+def _answered(record: Record, result_ids: Sequence[str]) -> tuple[tuple[str, AskedTool], ...]:
+    """Return the asked tools whose results a request brings, once each."""
+    found = [(call_id, record.answer(call_id)) for call_id in result_ids]
+    return tuple([(call_id, tool) for call_id, tool in found if tool is not None])

@@ -30,18 +30,24 @@ _COUNTED = re.compile(r"(?:call|tool|toolu|fc|id|function|chatcmpl-tool)?[-_]?\d
 
 def said_by_client(messages: Iterable[Message]) -> str:
     """Return what a client says in some messages."""
+    return "".join(map(said_in, messages))
+
+
+def said_in(message: Message) -> str:
+    """Return what a client says in one message."""
+    tag, parts = "s" if message.role in INSTRUCTIONS else "u", message.parts
+    if len(parts) == 1 and type(parts[0]) is Text:  # nearly always
+        return f"{tag}{parts[0].text.strip()}\0"
     pieces = []
-    for message in messages:
-        tag = "s" if message.role in INSTRUCTIONS else "u"
-        for part in message.parts:
-            kind = type(part)
-            if kind is Text:
-                pieces.append(f"{tag}{part.text.strip()}\0")  # type: ignore[union-attr]
-            elif kind is ToolResult:
-                media = "".join([each.digest for each in part.media])  # type: ignore[union-attr]
-                pieces.append(f"r{part.text.strip()}{media}\0")  # type: ignore[union-attr]
-            elif kind is Media or kind is Other:
-                pieces.append(f"m{part.digest}\0")  # type: ignore[union-attr]
+    for part in parts:
+        kind = type(part)
+        if kind is Text:
+            pieces.append(f"{tag}{part.text.strip()}\0")  # type: ignore[union-attr]
+        elif kind is ToolResult:
+            media = "".join([each.digest for each in part.media])  # type: ignore[union-attr]
+            pieces.append(f"r{part.text.strip()}{media}\0")  # type: ignore[union-attr]
+        elif kind is Media or kind is Other:
+            pieces.append(f"m{part.digest}\0")  # type: ignore[union-attr]
     return "".join(pieces)
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import attrs
 
-from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Part, ToolCall
+from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Part, Text, ToolCall
 from perimeter.model import Event, Exchange, Session
+from perimeter.sessions.agents import agent_of
 from perimeter.sessions.evidence import AskedTool, Reply, ReplyState, Resolution
 from perimeter.sessions.headers import labels_of, run_of_metadata
 from perimeter.tracking import events
 from perimeter.tracking.errors import error_of
-from perimeter.tracking.identity import agent_of, response_key
+from perimeter.tracking.identity import response_key
 from perimeter.tracking.reading import read_reply, read_request
-from perimeter.tracking.registering import asked_tools, record_of, state_of
+from perimeter.tracking.registering import asked_tools, describe, state_of
 from perimeter.tracking.stream import StreamReader
 
 
@@ -36,11 +37,11 @@ def _safely(
     """Keep a defect of ours from touching traffic: it ends the following of that call only."""
 
     @wraps(method)
-    def guarded(self: TrackedCall, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: TrackedCall, *args: P.args, **_: P.kwargs) -> None:
         if self.broken:
             return
         try:
-            method(self, *args, **kwargs)
+            method(self, *args)  # type: ignore[call-arg]  # all of them are positional
         except Exception as error:  # noqa: BLE001 - logged with its traceback
             self.abandon(error)
 
@@ -71,36 +72,30 @@ class TrackedCall:
         broken: Whether it is no longer followed, because of a defect.
     """
 
-    __slots__ = (
-        "_answered",
-        "_counted",
-        "_events",
-        "_evidence",
-        "_history",
-        "_interrupted",
-        "_over",
-        "_registered",
-        "_reply",
-        "_tools",
-        "_tracker",
-        "agent_id",
-        "awaited",
-        "begun",
-        "broken",
-        "cost",
-        "dialect",
-        "exchange",
-        "labels",
-        "parent_span_id",
-        "reply_problem",
-        "request",
-        "request_problem",
-        "resolution",
-        "session",
-        "span_id",
-        "stream",
-        "trace_id",
-    )
+    # Most calls never set most of these: defaults of the class cost nothing for each of them.
+    request: LLMRequest | None = None
+    request_problem: str = ""
+    resolution: Resolution | None = None
+    session: Session | None = None
+    trace_id: str = ""
+    parent_span_id: str = ""
+    agent_id: str = ""
+    stream: StreamReader | None = None
+    reply_problem: str = ""
+    cost: float | None = None
+    awaited: bool = False
+    begun: bool = False
+    broken: bool = False
+    _evidence: Evidence | None = None
+    _history: History | None = None
+    _reply: LLMReply | None = None
+    _answered: bool = False
+    _interrupted: bool = False
+    _over: bool = False
+    _registered: bool = False
+    _tools: Sequence[tuple[ToolCall, AskedTool]] = ()
+    _events: int = 0
+    _counted: int = 0
 
     def __init__(self, tracker: Tracker, exchange: Exchange) -> None:
         """
@@ -114,24 +109,9 @@ class TrackedCall:
         self.exchange = exchange
         self.dialect = exchange.dialect
         self.labels = labels_of(exchange.original.headers)
-        self.request: LLMRequest | None = None
-        self.request_problem = ""
-        self.resolution: Resolution | None = None
-        self.session: Session | None = None
         self.span_id = events.new_span()
-        self.trace_id, self.parent_span_id = self.labels.traceparent or ("", "")
-        self.agent_id = ""
-        self.stream: StreamReader | None = None
-        self.reply_problem = ""
-        self.cost: float | None = None
-        self._evidence: Evidence | None = None
-        self._history: History | None = None
-        self._reply: LLMReply | None = None
-        self._answered = False
-        self._interrupted = False
-        self.begun = self.broken = self.awaited = self._over = self._registered = False
-        self._tools: list[tuple[ToolCall, AskedTool]] = []
-        self._events = self._counted = 0
+        if self.labels.traceparent is not None:
+            self.trace_id, self.parent_span_id = self.labels.traceparent
 
     @property
     def vendor(self) -> str:
@@ -182,7 +162,7 @@ class TrackedCall:
         """Return what there is to find the session by, None where nothing is matched."""
         identifier = self._tracker.identifier
         if not self._tracker.matches:
-            self.agent_id = self.labels.agent_id or agent_of(self.request)
+            self.agent_id = self.labels.agent_id or self._agent()
             if self.labels.session_id:
                 self._belong(self.labels.session_id)
             return None
@@ -193,6 +173,9 @@ class TrackedCall:
             return None  # no conversation, as embeddings are none
         self._evidence = evidence
         return evidence
+
+    def _agent(self) -> str:
+        return agent_of(self.request.system if self.request is not None else "").id
 
     @_safely
     def place(self, resolution: Resolution) -> None:
@@ -230,8 +213,10 @@ class TrackedCall:
         return messages
 
     def _belong(self, session_id: str) -> None:
-        self.session = self.exchange.session = Session(
-            session_id, self.agent_id, self.exchange.workflow_id
+        exchange, found = self.exchange, self.resolution
+        method, score = ("", None) if found is None else (found.method, found.score)
+        self.session = exchange.session = Session(
+            session_id, self.agent_id, exchange.workflow_id, method, score
         )
 
     def _own_trace(self) -> str:
@@ -259,13 +244,14 @@ class TrackedCall:
         if self.stream is not None and not self._interrupted:
             self.stream.feed(data)
             if not self._answered and self.stream.finished:
-                self.answered()
+                self._answer()
 
     @_safely
     def interrupted(self) -> None:
         """Take that no more comes from the upstream; what the proxy says itself is no reply."""
         self._interrupted = True
-        self.answered()
+        if not self._answered:
+            self._answer()
 
     @_safely
     def answered(self) -> None:
@@ -275,27 +261,31 @@ class TrackedCall:
         Called in the same step in which the last bytes went out, since the next call may come at
         any moment, and is recognised by this reply.
         """
-        if self._answered:
-            return
+        if not self._answered:
+            self._answer()
+
+    def _answer(self) -> None:
         self._answered = True
-        self._reply = self._read_reply()
-        if self._tracker.observed or self.resolution is not None:
-            now = self._tracker.time()
-            self._tools = [
-                (part, AskedTool(part.name, now, events.new_span(), self.span_id))
-                for part in self._parts_of_reply()
-                if type(part) is ToolCall and not part.server
-            ]
+        reply = self._reply = self._read_reply()
+        parts = reply.message.parts if reply is not None and reply.message is not None else ()
+        if len(parts) > 1 or (parts and type(parts[0]) is not Text):
+            self._tools = self._asked(parts)
         self._register()
 
-    def _parts_of_reply(self) -> tuple[Part, ...]:
-        message = self._reply.message if self._reply is not None else None
-        return message.parts if message is not None else ()
+    def _asked(self, parts: Sequence[Part]) -> list[tuple[ToolCall, AskedTool]]:
+        """Return the tools that a reply asks the client for."""
+        now = self._tracker.time()
+        return [
+            (part, AskedTool(part.name, now, events.new_span(), self.span_id))
+            for part in parts
+            if type(part) is ToolCall and not part.server
+        ]
 
     def _read_reply(self) -> LLMReply | None:
         if self.stream is not None:
+            reply = self.stream.reply()
             self._counted = self.stream.count
-            return self.stream.reply()
+            return reply
         if self._interrupted:
             return None
         try:
@@ -315,22 +305,17 @@ class TrackedCall:
         if self.resolution is None or self._evidence is None or self._registered:
             return
         self._registered = True
-        said = self._reply
-        links: tuple[int, ...] = ()
+        said, history = self._reply, self._evidence.history
         state: ReplyState = "failed" if self._interrupted else state_of(self.exchange, said)
-        if said is not None and said.id and self.dialect.links_replies:
-            links = (response_key(self._tracker.identifier.seed_of(self.exchange), said.id),)
-        tools = asked_tools(self._tools) if state == "answered" else ()
-        record = record_of(
-            self.resolution.turn,
-            state,
-            self._evidence.history,
-            self._parts_of_reply(),
-            links=links,
-            tools=tools,
-            events=self._events + 1 + len(tools),
-        )
-        self._tracker.store.write((record,))
+        made = Reply(self.resolution.turn, state, events=self._events + 1 + len(self._tools))
+        if said is not None:
+            if said.id and self.dialect.links_replies:
+                made.links = (response_key(history.seed, said.id),)
+            if said.message is not None:
+                describe(made, history, said.message.parts)
+        if self._tools and state == "answered":
+            made.tools = asked_tools(self._tools)
+        self._tracker.store.write((made,))
 
     # -- the end
 
@@ -351,15 +336,10 @@ class TrackedCall:
             return
         if not self.begun:
             return  # it was refused before it was read
-        if self.stream is not None and not self._interrupted:
-            self.stream.finish()
-        self.answered()
         if self.stream is not None:
-            if self.stream.count != self._counted:  # usage may come after all that was said
-                self._reply = self.stream.reply()
-            if self.stream.problem:
-                problem = ParseError(self.stream.problem)
-                self.reply_problem = self._tracker.unreadable(self.exchange, problem)
+            self._finish(self.stream)
+        elif not self._answered:
+            self._answer()
         reply = self.exchange.llm_reply = self._reply
         self._tracker.count(self, reply)
         if not self._tracker.observed:
@@ -369,8 +349,19 @@ class TrackedCall:
             self._publish(events.call_error(self, reply, error))
             return
         self._publish(events.call_finish(self, reply))
-        for event in events.tool_executions(self, self._tools):
-            self._publish(event)
+        if self._tools:
+            for event in events.tool_executions(self, self._tools):
+                self._publish(event)
+
+    def _finish(self, stream: StreamReader) -> None:
+        if not self._interrupted:
+            stream.finish()
+        if not self._answered:
+            self._answer()
+        if stream.count != self._counted:  # usage may come after all that was said
+            self._reply = stream.reply()
+        if stream.problem:
+            self.reply_problem = self._tracker.unreadable(self.exchange, ParseError(stream.problem))
 
     # -- events
 
@@ -387,6 +378,7 @@ class TrackedCall:
             self.agent_id or None,
             self.session.id if self.session is not None else None,
             attributes,
+            recorded=self.exchange.recorded,
         )
 
     def _publish(self, event: Event) -> None:
@@ -394,6 +386,7 @@ class TrackedCall:
         self._tracker.publish(self.session, event)
 
 
+@lru_cache(maxsize=1024)
 def trace_of(session_id: str, workflow_id: str | None) -> str:
     """Return the trace id of a session."""
     name = f"{workflow_id or ''}\0{session_id}".encode("utf-8", "surrogatepass")

@@ -6,6 +6,7 @@ from perimeter.calls import LLMReply
 from perimeter.model import Exchange, Outcome
 
 
+_ANSWERED, _RESPONDED = Outcome.COMPLETED, Outcome.RESPONDED
 _COMMON = {
     401: "authentication_error",
     403: "permission_denied",
@@ -43,7 +44,8 @@ def error_of(exchange: Exchange, reply: LLMReply | None) -> tuple[str, str] | No
     """
     status = exchange.response.status if exchange.response else 0
     said, kind = (reply.error, reply.error_type) if reply else ("", "")
-    if not said and exchange.outcome in {Outcome.COMPLETED, Outcome.RESPONDED} and status < 400:
+    outcome = exchange.outcome
+    if status < 400 and not said and (outcome is _ANSWERED or outcome is _RESPONDED):
         return None
     if exchange.outcome is Outcome.BLOCKED:
         return "blocked", said or "a guard refused the call"

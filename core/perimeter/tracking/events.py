@@ -15,7 +15,8 @@ import msgspec
 
 from perimeter.calls import LLMReply, Message, ToolCall, ToolResult, Usage
 from perimeter.model import Event
-from perimeter.sessions.evidence import AskedTool, Ended
+from perimeter.sessions.evidence import AskedTool, Ended, Resolution
+from perimeter.sessions.headers import NOTHING, Labels
 from perimeter.sessions.wording import numbered
 
 
@@ -34,16 +35,16 @@ def new_span() -> str:
 
 def session_start(call: TrackedCall, *, resumed: bool) -> Event:
     """A conversation begins, or goes on after it had ended."""
-    request, labels = call.request, call.labels
+    request = call.request
     attributes: Attributes = {"client.type": "gateway", "llm.vendor": call.vendor}
     if request is not None:
         _put(attributes, "llm.model", request.model)
         _put(attributes, "tools", list(request.tools))
         _put(attributes, "prompt", request.system)
-    _put_match(attributes, call)
+    if call.resolution is not None:
+        _put_match(attributes, call.resolution)
     _put(attributes, "session.resumed", resumed)
-    _put(attributes, "session.tags", dict(labels.tags))
-    _put(attributes, "run.id", labels.run_id)
+    _put_labels(attributes, call.labels)
     _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
     return call.event("session.start", attributes)
 
@@ -56,22 +57,26 @@ def call_start(call: TrackedCall, messages: list[Message]) -> Event:
         call: The call.
         messages: The new ones of its request.
     """
-    attributes = _about(call)
+    attributes = _about(call, call.model)
     attributes["llm.operation"] = call.dialect.operation
-    request, labels = call.request, call.labels
+    request, resolution = call.request, call.resolution
     if request is not None:
         attributes["llm.request.stream"] = request.stream
-        _put(attributes, "llm.request.params", request.params)
-        _put(attributes, "llm.request.messages", messages)
         attributes["llm.request.total_messages"] = len(request.messages)
-    _put(attributes, "llm.request.problem", call.request_problem)
-    _put_match(attributes, call)
-    if call.resolution is not None:
-        _put(attributes, "call.retry_of", call.resolution.retry_of)
-    _put(attributes, "session.tags", dict(labels.tags))
-    _put(attributes, "run.id", labels.run_id)
-    _put(attributes, "label.problems", list(labels.problems))
-    _put(attributes, "parent_span_id", call.parent_span_id)
+        if request.params:
+            attributes["llm.request.params"] = request.params
+        if messages:
+            attributes["llm.request.messages"] = messages
+    else:
+        _put(attributes, "llm.request.problem", call.request_problem)
+    if resolution is not None:
+        _put_match(attributes, resolution)
+        if resolution.retry_of:
+            attributes["call.retry_of"] = resolution.retry_of
+    if call.labels is not NOTHING:
+        _put_labels(attributes, call.labels)
+        _put(attributes, "label.problems", list(call.labels.problems))
+        _put(attributes, "parent_span_id", call.parent_span_id)
     return call.event("llm.call.start", attributes)
 
 
@@ -83,10 +88,12 @@ def tool_results(call: TrackedCall, messages: Iterable[Message]) -> Iterator[Eve
         call: The call.
         messages: The new ones of its request.
     """
-    asked = dict(call.resolution.tools) if call.resolution is not None else {}
-    retold = call.resolution.retold if call.resolution is not None else ()
     parts = [part for message in messages for part in message.parts]
     results = [part for part in parts if type(part) is ToolResult]
+    if not results:
+        return
+    asked = dict(call.resolution.tools) if call.resolution is not None else {}
+    retold = call.resolution.retold if call.resolution is not None else ()
     for key, part in zip(numbered(part.call_id for part in results), results, strict=True):
         if key not in retold:
             yield _tool_result(call, part, asked.get(key))
@@ -127,8 +134,10 @@ def call_finish(call: TrackedCall, reply: LLMReply | None) -> Event:
     if (seconds := call.time_to_first_token) is not None:
         attributes["llm.response.time_to_first_token_ms"] = round(seconds * 1000, 3)
     if reply is not None:
-        _put(attributes, "llm.response.id", reply.id)
-        _put(attributes, "llm.response.finish_reason", reply.finish_reason)
+        if reply.id:
+            attributes["llm.response.id"] = reply.id
+        if reply.finish_reason:
+            attributes["llm.response.finish_reason"] = reply.finish_reason
     return call.event("llm.call.finish", attributes)
 
 
@@ -185,27 +194,32 @@ def session_end(ended: Ended, timestamp: float, trace_id: str) -> Event:
     )
 
 
-def _about(call: TrackedCall, model: str = "") -> Attributes:
-    attributes: Attributes = {"call.id": call.exchange.id, "llm.vendor": call.vendor}
-    _put(attributes, "llm.model", model or call.model)
-    _put(attributes, "agent_workflow.id", call.exchange.workflow_id)
+def _about(call: TrackedCall, model: str) -> Attributes:
+    exchange = call.exchange
+    attributes: Attributes = {"call.id": exchange.id, "llm.vendor": call.vendor}
+    if model:
+        attributes["llm.model"] = model
+    if exchange.workflow_id:
+        attributes["agent_workflow.id"] = exchange.workflow_id
     return attributes
 
 
 def _outcome(call: TrackedCall, reply: LLMReply | None) -> Attributes:
     """What is said of calls that were answered and of those that failed."""
     exchange = call.exchange
-    attributes = _about(call, reply.model if reply is not None else "")
+    attributes = _about(call, (reply.model if reply is not None else "") or call.model)
     if exchange.response is not None:
         attributes["http.status_code"] = exchange.response.status
     attributes["llm.response.duration_ms"] = round((exchange.duration or 0.0) * 1000, 3)
     if reply is not None:
-        _put(attributes, "llm.response.content", reply.message)
+        if reply.message is not None:
+            attributes["llm.response.content"] = reply.message
         if reply.usage is not None:
             _put_usage(attributes, reply.usage)
     if call.cost is not None:
         attributes["llm.cost_usd"] = call.cost
-    _put(attributes, "llm.response.problem", call.reply_problem)
+    if call.reply_problem:
+        attributes["llm.response.problem"] = call.reply_problem
     return attributes
 
 
@@ -213,16 +227,23 @@ def _put_usage(attributes: Attributes, usage: Usage) -> None:
     attributes["llm.usage.input_tokens"] = usage.input
     attributes["llm.usage.output_tokens"] = usage.output
     attributes["llm.usage.total_tokens"] = usage.input + usage.output
-    _put(attributes, "llm.usage.cache_read_tokens", usage.cache_read)
-    _put(attributes, "llm.usage.cache_write_tokens", usage.cache_write)
-    _put(attributes, "llm.usage.reasoning_tokens", usage.reasoning)
+    if usage.cache_read:
+        attributes["llm.usage.cache_read_tokens"] = usage.cache_read
+    if usage.cache_write:
+        attributes["llm.usage.cache_write_tokens"] = usage.cache_write
+    if usage.reasoning:
+        attributes["llm.usage.reasoning_tokens"] = usage.reasoning
 
 
-def _put_match(attributes: Attributes, call: TrackedCall) -> None:
-    if call.resolution is not None:
-        attributes["session.match"] = call.resolution.method
-        if call.resolution.method == "fuzzy":
-            attributes["session.score"] = call.resolution.score
+def _put_match(attributes: Attributes, resolution: Resolution) -> None:
+    attributes["session.match"] = resolution.method
+    if resolution.method == "fuzzy":
+        _put(attributes, "session.score", resolution.score)
+
+
+def _put_labels(attributes: Attributes, labels: Labels) -> None:
+    _put(attributes, "session.tags", dict(labels.tags))
+    _put(attributes, "run.id", labels.run_id)
 
 
 def _put(attributes: Attributes, name: str, value: object) -> None:

@@ -12,17 +12,23 @@ import attrs
 from perimeter.calls import LLMRequest
 from perimeter.dialects import CONVERSATIONS
 from perimeter.model import Exchange, Request
-from perimeter.sessions.agents import agent_id, system_key
+from perimeter.sessions.agents import agent_of
 from perimeter.sessions.evidence import Evidence
 from perimeter.sessions.fingerprints import History, key_of
 from perimeter.sessions.headers import Labels
 
 
-_CREDENTIALS = dict.fromkeys(
-    (b"x-perimeter-token", b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
-)
+_CREDENTIALS = {
+    b"x-perimeter-token": 0,
+    b"authorization": 1,
+    b"x-api-key": 2,
+    b"api-key": 3,
+    b"x-goog-api-key": 4,
+}
 """Headers that say who a client is, the strongest first."""
 _REMEMBERED = 1024
+_PADDING = 60
+"""So many characters more than a reset phrase has, spaces and marks, may be around it."""
 _NOTHING = LLMRequest()
 
 
@@ -57,12 +63,13 @@ class Tenants:
 
 def credential_of(request: Request) -> bytes:
     """Return what a client proves who it is with, b"" where there is nothing of the kind."""
-    found = {name: value for name, value in request.headers if name in _CREDENTIALS}
-    for name in _CREDENTIALS if len(found) > 1 else found:
-        if value := found.get(name):
+    found = [field for field in request.headers if field[0] in _CREDENTIALS]
+    if len(found) > 1:
+        found.sort(key=lambda field: _CREDENTIALS[field[0]])
+    for _, value in found:
+        if value:
             # The same key is sent with and without a scheme, as providers want it.
-            scheme, _, key = value.partition(b" ")
-            return key if scheme.lower() == b"bearer" else value
+            return value[7:] if value[:7].lower() == b"bearer " else value
     if "key=" in request.query:
         return "".join(parse_qs(request.query).get("key", ())).encode("utf-8", "surrogatepass")
     return b""
@@ -81,6 +88,10 @@ class Identifier:
     tenants: Tenants
     reset_phrases: frozenset[str]
     _models: dict[str, int] = attrs.field(factory=dict, init=False)
+    _longest: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._longest = max(map(len, self.reset_phrases), default=-_PADDING) + _PADDING
 
     def history(self, exchange: Exchange, request: LLMRequest | None) -> History:
         """Return the conversation that a request carries; an empty one for what is none."""
@@ -108,23 +119,28 @@ class Identifier:
             labels: What its headers say.
             history: What `history` returned.
         """
-        workflow = exchange.workflow_id
-        shared = self.tenants.seed(workflow, b"")
         told = request or _NOTHING
+        agent = agent_of(told.system)
         return Evidence(
             exchange_id=exchange.id,
             history=history,
-            name=key_of(shared, "session", labels.session_id) if labels.session_id else 0,
+            name=self._shared(exchange, "session", labels.session_id),
             session_id=labels.session_id,
-            links=tuple(_links(told, self.seed_of(exchange))) if _is_linked(told) else (),
-            system=system_key(told.system),
+            links=tuple(_links(told, history.seed)) if _is_linked(told) else (),
+            system=agent.key,
             model=self._model(told.model),
-            run=key_of(shared, "run", labels.run_id) if labels.run_id else 0,
-            agent_id=labels.agent_id or agent_of(told),
-            workflow_id=workflow,
+            run=self._shared(exchange, "run", labels.run_id),
+            agent_id=labels.agent_id or agent.id,
+            workflow_id=exchange.workflow_id,
             retry=labels.retry,
             reset=self._resets(told),
         )
+
+    def _shared(self, exchange: Exchange, kind: str, name: str) -> int:
+        """Return the key of a name that is the same for all credentials, 0 for none."""
+        if not name:
+            return 0
+        return key_of(self.tenants.seed(exchange.workflow_id, b""), kind, name)
 
     def _model(self, name: str) -> int:
         """Return a model in short; the same object for the same model, of which many are kept."""
@@ -139,12 +155,7 @@ class Identifier:
         if not request.messages or request.messages[-1].role != "user":
             return False
         text = request.messages[-1].text
-        return len(text) < 100 and plain(text) in self.reset_phrases
-
-
-def agent_of(request: LLMRequest | None) -> str:
-    """Return the agent that a request's system prompt stands for."""
-    return agent_id(request.system if request is not None else "")
+        return len(text) <= self._longest and plain(text) in self.reset_phrases
 
 
 def plain(text: str) -> str:

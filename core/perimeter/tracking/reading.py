@@ -8,6 +8,7 @@ from perimeter.calls import LLMReply, LLMRequest, ParseError
 from perimeter.encoding import DecodeError, decode
 from perimeter.model import Exchange
 from perimeter.tracking.stream import StreamReader
+from perimeter.verdicts import header
 
 
 LARGEST = 64 * 1024 * 1024
@@ -28,9 +29,9 @@ def read_request(exchange: Exchange) -> LLMRequest:
     body = original.body
     if body is None or original.truncated:
         raise ParseError("larger than capture_limit")
-    if encoding := original.header("content-encoding"):
+    if encoding := header(original.headers, b"content-encoding"):
         try:
-            body = decode(body, encoding, LARGEST)
+            body = decode(body, encoding.decode("latin-1"), LARGEST)
         except DecodeError as error:
             raise ParseError(str(error)) from error
     return exchange.dialect.read_request(body, original.path)
@@ -51,12 +52,12 @@ def read_reply(exchange: Exchange, clock: Callable[[], float]) -> tuple[LLMReply
         ParseError: It can't be read.
     """
     response = exchange.response
-    if response is None or not response.body:
+    if response is None or not response.size:
         return None, ""
     if response.truncated:
         raise ParseError("larger than capture_limit")
     body = response.content(LARGEST)
-    if body[:64].lstrip().startswith(UNLABELLED):
+    if body[:1] != b"{" and body[:64].lstrip().startswith(UNLABELLED):
         parser = exchange.dialect.stream_parser()
         if parser is not None:
             stream = StreamReader(parser, "sse", "", clock)

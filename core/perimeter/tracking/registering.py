@@ -35,43 +35,19 @@ def asked_tools(asked: Iterable[tuple[ToolCall, AskedTool]]) -> tuple[tuple[str,
     return tuple(zip(keys, (tool for _, tool in pairs), strict=True))
 
 
-def record_of(
-    turn: tuple[int, int],
-    state: ReplyState,
-    history: History,
-    parts: Sequence[Part],
-    *,
-    links: tuple[int, ...],
-    tools: tuple[tuple[str, AskedTool], ...],
-    events: int,
-) -> Reply:
+def describe(reply: Reply, history: History, parts: Sequence[Part]) -> None:
     """
-    Return what the store is told.
+    Say in a reply how it is known again.
 
     Args:
-        turn: As the resolution has it.
-        state: What became of the call.
+        reply: What the store is told.
         history: Of its request.
         parts: What the model said, as far as it came.
-        links: Keys of the response's id.
-        tools: Tools that it asks for.
-        events: How many events the call gives.
     """
     if not parts or not history.chain:
-        return Reply(turn, state, links=links, tools=tools, events=events)
+        return
     reached = history.continued_by(parts)
     answer = reached.answer
-    return Reply(
-        turn,
-        state,
-        reached.key,
-        reached.trail,
-        answer.digest,
-        answer.sketch,
-        answer.distinctive,
-        answer.ids,
-        answer.shape,
-        links,
-        tools,
-        events,
-    )
+    reply.key, reply.trail = reached.key, reached.trail
+    reply.answer, reply.sketch = answer.digest, answer.sketch
+    reply.distinctive, reply.ids, reply.shape = answer.distinctive, answer.ids, answer.shape

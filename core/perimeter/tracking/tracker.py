@@ -137,8 +137,8 @@ class Tracker:
         """Count what a call used."""
         upstream = call.exchange.upstream
         model = (reply.model if reply is not None else "") or call.model
-        if call.time_to_first_token is not None:
-            self._metrics.first_token(upstream, model, call.time_to_first_token)
+        if (seconds := call.time_to_first_token) is not None:
+            self._metrics.first_token(upstream, model, seconds)
         if reply is None or reply.usage is None:
             return
         self._metrics.tokens(upstream, model, reply.usage)
@@ -167,12 +167,12 @@ class Tracker:
 
     def _place(self, call: TrackedCall, resolution: Resolution) -> None:
         call.place(resolution)
-        tried = resolution.score is not None
-        hit = not resolution.is_new
+        tried, hit = resolution.score is not None, not resolution.is_new
         self._metrics.lookup(resolution.method, resolution.score, tried_fuzzy=tried, hit=hit)
-        if resolution.is_new:
+        if not hit:
             self._metrics.session_created()
-        self._tell_ended(resolution.ended)
+        if resolution.ended:
+            self._tell_ended(resolution.ended)
         call.begin()
 
     async def _place_later(self, call: TrackedCall, found: Awaitable[Resolution]) -> None:
@@ -182,6 +182,10 @@ class Tracker:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Look for sessions that are over, and tell of them."""
         ended = self.store.sweep()
         if inspect.isawaitable(ended):
             self._spawn(self._tell_later(ended))

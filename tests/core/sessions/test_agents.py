@@ -15,11 +15,20 @@ from perimeter.sessions.agents import (
     DEFAULT_AGENT,
     MASK_REACH,
     AgentCache,
-    agent_id,
+    agent_of,
     identify,
     normalised,
-    system_key,
 )
+
+
+def agent_id(system: str) -> str:
+    """Return the agent's id."""
+    return agent_of(system).id
+
+
+def system_key(system: str) -> int:
+    """Return the agent's key."""
+    return agent_of(system).key
 
 
 PROMPT = "You are a travel agent."
@@ -83,7 +92,7 @@ def test_s12_agents_are_not_merged(one, other):
 
 def test_ids_last():
     """The same prompt has the same id in every process and version."""
-    code = "from perimeter.sessions.agents import agent_id; print(agent_id('You are a poet.'))"
+    code = "from perimeter.sessions.agents import agent_of; print(agent_of('You are a poet.').id)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert agent_id("You are a poet.") == ran.stdout.strip()
