@@ -100,12 +100,14 @@ class StreamReader:
             self._take(rest)
 
     def _ends(self, data: bytes) -> bool:
-        """Tell whether these bytes may be the end of the reply."""
+        """Tell whether these bytes may end the reply; what comes after such bytes may, too."""
         if self._ending is None:
             return True
-        found = self._ending.search(self._seam + data if self._seam else data)
+        if self._ending.search(self._seam + data if self._seam else data):
+            self._ending = None  # the event may not be whole yet
+            return True
         self._seam = b"" if data.endswith(b"\n") else (self._seam + data)[-_SEAM:]
-        return found is not None
+        return False
 
     def _read(self) -> None:
         """Read what waits."""
