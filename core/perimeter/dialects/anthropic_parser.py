@@ -9,7 +9,16 @@ from typing import Any
 from perimeter.calls import LLMReply, LLMRequest, Message, ParseError, Text, Usage
 from perimeter.dialects.anthropic_blocks import Blocks
 from perimeter.dialects.anthropic_content import content_of
-from perimeter.dialects.parsing import as_dict, as_json, as_list, as_text, count, error_type, load
+from perimeter.dialects.parsing import (
+    as_dict,
+    as_items,
+    as_json,
+    as_list,
+    as_text,
+    count,
+    error_type,
+    load,
+)
 from perimeter.framing import read_sse
 
 
@@ -31,7 +40,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - 
     fields = load(body)
     return LLMRequest(
         model=as_text(fields.get("model")),
-        messages=tuple([_message(message) for message in as_list(fields.get("messages"))]),
+        messages=tuple([_message(message) for message in as_items(fields.get("messages"))]),
         system=_system(fields.get("system")),
         tools=_tool_names(fields.get("tools")),
         params={

@@ -218,8 +218,14 @@ def _element(event: bytes) -> bytes:
     text = event.strip()
     if text[:1] == b"[" and text[-1:] == b"]":
         return text
-    text = text.lstrip(b"[, \t\r\n")
-    return text if text[:1] == b"{" else b""
+    found = text.lstrip(b"[, \t\r\n")
+    if found[:1] == b"{":
+        return found
+    divides = len(text) <= 2 and not text.strip(b"[],")
+    return b"" if divides or text.startswith(_SSE_FIELDS) else text
+
+
+_SSE_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 
 
 _REASONS = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")

@@ -22,6 +22,7 @@ from perimeter.calls import (
 )
 from perimeter.dialects.parsing import (
     as_dict,
+    as_items,
     as_json,
     as_list,
     as_text,
@@ -62,7 +63,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - 
 
 def _messages(fields: Mapping[str, Any]) -> Iterator[Message]:
     if "messages" in fields:
-        for message in as_list(fields["messages"]):
+        for message in as_items(fields["messages"]):
             yield _message(message)
         return
     # The context is the conversation before the prompt, as tokens that an earlier reply ended with.

@@ -13,7 +13,7 @@ from perimeter.calls import LLMReply, LLMRequest, Message
 from perimeter.dialects.openai_chat_content import answer_of, message_of
 from perimeter.dialects.openai_chat_stream import Assembly, other_usage
 from perimeter.dialects.openai_usage import error_of, error_type_of, usage_of
-from perimeter.dialects.parsing import as_dict, as_list, as_text, count, filtered, load
+from perimeter.dialects.parsing import as_dict, as_items, as_list, as_text, count, filtered, load
 from perimeter.framing import cutter, read_sse
 
 
@@ -29,9 +29,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:
         ParseError: It is no JSON object.
     """
     fields = load(body)
-    given = fields.get("messages")
-    messages = [given] if isinstance(given, str | dict) else as_list(given)
-    parsed = tuple([message_of(message) for message in messages])
+    parsed = tuple([message_of(message) for message in as_items(fields.get("messages"))])
     return LLMRequest(
         model=as_text(fields.get("model")) or model_of(path),
         messages=parsed,

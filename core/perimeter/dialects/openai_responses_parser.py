@@ -18,6 +18,7 @@ from perimeter.dialects.openai_responses_items import (
 from perimeter.dialects.openai_responses_stream import Items
 from perimeter.dialects.parsing import (
     as_dict,
+    as_items,
     as_list,
     as_text,
     count,
@@ -40,7 +41,7 @@ def parse_request(body: bytes, path: str = "") -> LLMRequest:  # noqa: ARG001 - 
         ParseError: It is no JSON object.
     """
     fields = load(body)
-    given = _input(fields.get("input"))
+    given = as_items(fields.get("input"))
     messages = messages_of(given)
     return LLMRequest(
         model=as_text(fields.get("model")),
@@ -64,11 +65,6 @@ def parse_reply(body: bytes) -> LLMReply:
     """
     fields = load(body)
     return _reply(fields, as_list(fields.get("output")))
-
-
-def _input(value: object) -> list[Any]:
-    """Return the items of a request; there are none where a stored prompt says it all."""
-    return [value] if isinstance(value, str | dict) else as_list(value)
 
 
 def _system(instructions: object, messages: Iterable[Message]) -> str:

@@ -104,6 +104,13 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def as_items(value: Any) -> list[Any]:
+    """Return a list as it is, none for null, and everything else as its only item."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
 def as_dict(value: Any) -> dict[str, Any]:
     """Return an object as it is, an empty one for everything else."""
     return value if isinstance(value, dict) else {}

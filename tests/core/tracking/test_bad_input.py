@@ -16,6 +16,7 @@ import pytest
 
 from faults import NoConfig
 from perimeter import application, hookimpl
+from perimeter.calls import Other
 from perimeter.events import to_json_bytes
 from perimeter.model import Event
 from perimeter.settings import ServerSettings, Settings, UpstreamSettings
@@ -33,7 +34,10 @@ PATHS = {
     "openai.completions": ("openai", "/v1/completions"),
     "anthropic.messages": ("anthropic", "/v1/messages"),
     "gemini.generate": ("gemini", "/v1beta/models/gemini-2.5-flash:generateContent"),
+    "gemini.stream": ("gemini", "/v1beta/models/gemini-2.5-flash:streamGenerateContent"),
     "ollama.chat": ("ollama", "/api/chat"),
+    "ollama.generate": ("ollama", "/api/generate"),
+    "openai.embeddings": ("openai", "/v1/embeddings"),
 }
 FINE = {
     "openai.chat": b'{"messages": [{"role": "user", "content": "Hi"}]}',
@@ -41,9 +45,14 @@ FINE = {
     "openai.completions": b'{"prompt": "Hi"}',
     "anthropic.messages": b'{"messages": [{"role": "user", "content": "Hi"}]}',
     "gemini.generate": b'{"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}',
+    "gemini.stream": b'{"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}',
     "ollama.chat": b'{"messages": [{"role": "user", "content": "Hi"}], "stream": false}',
+    "ollama.generate": b'{"prompt": "Hi", "stream": false}',
+    "openai.embeddings": b'{"input": "Hi"}',
 }
 NESTED = b"[" * (MEGABYTE // 2) + b"]" * (MEGABYTE // 2)
+
+CONVERSATIONS = PATHS.keys() - {"openai.embeddings"}
 
 every_dialect = pytest.mark.parametrize("dialect", PATHS)
 
@@ -238,7 +247,8 @@ def begin(proxies: Callable[[str], Proxy], caplog: pytest.LogCaptureFixture) -> 
             proxy.provider.answer = answer
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
             proxy.provider.headers = {"content-type": "application/json", **fields}
-            client = stack.enter_context(httpx.Client(base_url=proxy.url, timeout=PATIENCE))
+            client = httpx.Client(base_url=proxy.url, timeout=PATIENCE, verify=False)
+            stack.enter_context(client)
             made = Bench(proxy, client, caplog)
             made.begin()
             return made
@@ -354,7 +364,7 @@ def test_long_ids_in_a_body(dialect: str, begin: Begin) -> None:
     bench = begin(dialect)
     events = bench.send(json.dumps(request).encode())
     assert "llm.request.problem" not in events["llm.call.start"].attributes
-    assert events["llm.call.start"].session_id
+    assert bool(events["llm.call.start"].session_id) == (dialect in CONVERSATIONS)
 
 
 ID_HEADERS = (
@@ -373,7 +383,8 @@ def test_long_ids_in_headers(dialect: str, begin: Begin) -> None:
     problems = events["llm.call.start"].attributes["label.problems"]
     assert sorted(each.partition(":")[0] for each in problems) == sorted(ID_HEADERS)
     assert not [event for event in bench.told if LONG in repr(event)]
-    assert events["llm.call.start"].session_id.startswith("ses-")  # type: ignore[union-attr]
+    session = events["llm.call.start"].session_id
+    assert session.startswith("ses-") if dialect in CONVERSATIONS else session is None  # type: ignore[union-attr]
 
 
 def test_headers_that_are_nonsense(begin: Begin) -> None:
@@ -390,19 +401,46 @@ def test_headers_that_are_nonsense(begin: Begin) -> None:
     assert {each.partition(":")[0] for each in problems} == headers.keys()
 
 
-@pytest.mark.parametrize("dialect", ["openai.chat", "anthropic.messages", "gemini.generate"])
+@every_dialect
+def test_messages_that_are_none(dialect: str, begin: Begin) -> None:
+    """What stands in a message's place is told of, as words or as something that was not read."""
+    bench = begin(dialect)
+    start = bench.send(READABLE["messages that are none"])["llm.call.start"].attributes
+    messages = start["llm.request.messages"]
+    assert len(messages) >= 4
+    assert messages[0].text == "a"
+    unread = [part for message in messages for part in message.parts if isinstance(part, Other)]
+    assert unread
+    assert all(part.digest for part in unread)
+
+
+MANY = 50_000
+MANY_MESSAGES: dict[str, tuple[str, Callable[[str, str], Any]]] = {
+    "openai.chat": ("messages", lambda role, text: {"role": role, "content": [parts(text)]}),
+    "openai.responses": ("input", lambda role, text: {"role": role, "content": text}),
+    "openai.completions": ("prompt", lambda _, text: text),
+    "openai.embeddings": ("input", lambda _, text: text),
+    "anthropic.messages": ("messages", lambda role, text: {"role": role, "content": [parts(text)]}),
+    "gemini.generate": ("contents", lambda role, text: {"role": role, "parts": [{"text": text}]}),
+    "ollama.chat": ("messages", lambda role, text: {"role": role, "content": text}),
+}
+
+
+def parts(text: str) -> dict[str, str]:
+    """Return words as a part of a message."""
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize("dialect", MANY_MESSAGES)
 def test_very_many_messages(dialect: str, begin: Begin) -> None:
     """50,000 messages are read, and all of them are in the start's count."""
+    field, message = MANY_MESSAGES[dialect]
     roles = ("user", "model" if dialect == "gemini.generate" else "assistant")
-    field, part = ("contents", "parts") if dialect == "gemini.generate" else ("messages", "content")
-    messages = [
-        {"role": roles[number % 2], part: [{"type": "text", "text": f"Word {number}"}]}
-        for number in range(50_000)
-    ]
+    messages = [message(roles[number % 2], f"Word {number}") for number in range(MANY)]
     bench = begin(dialect)
     start = bench.send(json.dumps({field: messages}).encode())["llm.call.start"]
-    assert start.attributes["llm.request.total_messages"] == 50_000
-    assert start.session_id
+    assert start.attributes["llm.request.total_messages"] == MANY
+    assert bool(start.session_id) == (dialect in CONVERSATIONS)
 
 
 @every_dialect
@@ -418,15 +456,24 @@ def test_request_that_can_not_be_decoded(dialect: str, encoding: str, begin: Beg
 # -- replies
 
 
+STREAMS_OF_NOTHING = {
+    ("gemini.generate", "a list"),
+    ("gemini.stream", "a list"),
+    ("gemini.stream", "white space"),
+    ("gemini.stream", "two objects"),
+}
+"""A list of chunks, in which there are none or empty ones, is a reply that says nothing."""
+
+
 @every_dialect
-@pytest.mark.parametrize("body", NO_OBJECT.values(), ids=NO_OBJECT)
-def test_reply_that_can_not_be_read(dialect: str, body: bytes, begin: Begin) -> None:
+@pytest.mark.parametrize("name", NO_OBJECT)
+def test_reply_that_can_not_be_read(dialect: str, name: str, begin: Begin) -> None:
     """What is no JSON object passes, and the end says why it was not read."""
+    body = NO_OBJECT[name]
     bench = begin(dialect, answer=body)
     end = bench.send(FINE[dialect])["llm.call.finish"].attributes
     assert "llm.response.content" not in end
-    stream_of_nothing = dialect == "gemini.generate" and body == b"[]"
-    if body and not stream_of_nothing:
+    if body and (dialect, name) not in STREAMS_OF_NOTHING:
         assert end["llm.response.problem"]
         assert bench.parse_errors() == 1
 
@@ -452,16 +499,38 @@ ODD_STREAMS = {
 }
 
 
-@pytest.mark.parametrize("dialect", ["openai.chat", "openai.responses", "anthropic.messages"])
+SSE_DIALECTS = (
+    "openai.chat",
+    "openai.responses",
+    "openai.completions",
+    "anthropic.messages",
+    "gemini.stream",
+)
+
+
+@pytest.mark.parametrize("dialect", SSE_DIALECTS)
 @pytest.mark.parametrize("body", ODD_STREAMS.values(), ids=ODD_STREAMS)
 def test_stream_that_can_not_be_read(dialect: str, body: bytes, begin: Begin) -> None:
     """A stream of anything passes, and what is no event of the API is a problem that is told."""
-    headers = {"content_type": "text/event-stream"}
-    bench = begin(dialect, answer=body, **headers)
-    events = bench.send(FINE[dialect])
+    check_stream(begin(dialect, answer=body, content_type="text/event-stream"), body)
+
+
+@pytest.mark.parametrize("dialect", ["ollama.chat", "ollama.generate"])
+@pytest.mark.parametrize("body", ODD_STREAMS.values(), ids=ODD_STREAMS)
+def test_lines_that_can_not_be_read(dialect: str, body: bytes, begin: Begin) -> None:
+    """The same holds where each line is an event."""
+    lines = body.replace(b"data: ", b"")
+    check_stream(begin(dialect, answer=lines, content_type="application/x-ndjson"), body)
+
+
+def check_stream(bench: Bench, body: bytes) -> None:
+    """Send a request that is answered by a stream, and see what is said of that."""
+    events = bench.send(FINE[bench.proxy.dialect])
     end = events.get("llm.call.finish") or events["llm.call.error"]
-    readable = body in {ODD_STREAMS["an open end"], ODD_STREAMS["no event at all"]}
-    if not readable:
+    readable = {ODD_STREAMS["an open end"]}
+    if bench.proxy.provider.headers["content-type"] == "text/event-stream":
+        readable.add(ODD_STREAMS["no event at all"])
+    if body not in readable:
         assert end.attributes["llm.response.problem"]
         assert bench.parse_errors() >= 1
 
@@ -496,6 +565,32 @@ ODD_CALLS: dict[str, Any] = {
             {"type": "tool_use", "id": None, "name": None, "input": None},
             None,
         ]
+    },
+    "gemini.generate": {
+        "candidates": [
+            {
+                "content": {
+                    "role": "model",
+                    "parts": [
+                        {"functionCall": {"id": LONG, "name": "add", "args": '{"a": '}},
+                        {"functionCall": {"id": None, "name": None, "args": None}},
+                        {"functionCall": None},
+                        None,
+                    ],
+                }
+            }
+        ]
+    },
+    "ollama.chat": {
+        "message": {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": LONG, "function": {"name": "add", "arguments": '{"a": '}},
+                {"function": {"name": None, "arguments": None}},
+                None,
+            ],
+        },
+        "done": True,
     },
 }
 

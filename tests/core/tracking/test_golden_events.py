@@ -69,6 +69,7 @@ class Upstream(socketserver.ThreadingTCPServer):
     def __init__(self, calls: list[dict[str, Any]]) -> None:
         super().__init__(("127.0.0.1", 0), Answering)
         self.calls = iter(calls)
+        self.left = threading.Semaphore(0)
 
     @property
     def url(self) -> str:
@@ -92,7 +93,10 @@ class Answering(socketserver.StreamRequestHandler):
         status = f"HTTP/1.1 {call.get('status', 200)} Golden\r\n"
         fields = f"content-type: {kind}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
         self.wfile.write((status + fields).encode())
-        self._write_body(call["response"].encode(), cut=call.get("cut", False))
+        whole = not (call.get("cut") or call.get("leaves"))
+        self._write_body(call["response"].encode(), whole=whole)
+        if call.get("leaves") and not self.rfile.read(1):  # more would come, if anybody listened
+            self.server.left.release()
 
     def _read_body(self, head: bytes) -> None:
         if length := re.search(rb"^content-length: *(\d+)", head, re.MULTILINE):
@@ -102,11 +106,11 @@ class Answering(socketserver.StreamRequestHandler):
             self.rfile.read(size + 2)
         self.rfile.readline()
 
-    def _write_body(self, body: bytes, *, cut: bool) -> None:
+    def _write_body(self, body: bytes, *, whole: bool) -> None:
         for start in range(0, len(body), PIECE):
             piece = body[start : start + PIECE]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        if not cut:
+        if whole:
             self.wfile.write(b"0\r\n\r\n")
 
 
@@ -127,6 +131,8 @@ def running(golden: Mapping[str, Any]) -> Iterator[tuple[str, Collector]]:
             collector = app.registry.plugins["collector"].instance
             with serve(app.asgi, lifespan="on") as url:
                 yield url, collector
+                for _ in filter(lambda call: call.get("leaves"), golden["calls"]):
+                    assert upstream.left.acquire(timeout=PATIENCE), "the proxy went on listening"
         finally:
             upstream.shutdown()
             thread.join()
@@ -144,13 +150,17 @@ def play(golden: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def send(client: httpx.Client, url: str, call: Mapping[str, Any]) -> str:
-    """Send a request, read all that comes back, and return the exchange's id."""
+    """Send a request, read what comes back until the end of it, and return the exchange's id."""
     headers = {"content-type": "application/json", **call.get("headers", {})}
     body = call["request"].encode()
     with client.stream("POST", url, content=body, headers=headers) as response:
         if call.get("cut"):
             with suppress(httpx.RemoteProtocolError, httpx.ReadError):
                 response.read()
+        elif call.get("leaves"):
+            left, pieces = len(call["response"].encode()), response.iter_raw()
+            while left:
+                left -= len(next(pieces))
         else:
             assert response.read() == call["response"].encode(), "traffic is not to be changed"
         return response.headers["x-perimeter-exchange-id"]
