@@ -18,7 +18,7 @@ from perimeter.sessions.evidence import (
     Reply,
     Resolution,
 )
-from perimeter.sessions.fingerprints import NO_TRAIL
+from perimeter.sessions.fingerprints import NO_TRAIL, Trail
 from perimeter.sessions.matching import Match, Matcher
 from perimeter.sessions.records import FRESH, INDEXED, Record, Turn
 
@@ -113,7 +113,7 @@ class MemoryStore:
             known=match.known,
             retry_of=match.turn.exchange_id if match.repeats and match.turn else "",
             again=match.repeats or match.again,
-            retold=_retold(record, history.result_ids) if record.answered else (),
+            retold=tuple(filter(record.knows_result, history.result_ids)),
             tools=_answered(record, history.result_ids) if asked else (),
             ended=self._take_ended() if self._ended else (),
         )
@@ -216,8 +216,10 @@ class MemoryStore:
 
     def _turn(self, record: Record, evidence: Evidence, match: Match) -> Turn:
         history = evidence.history
+        trail = history.trail(-1) if history.chain else NO_TRAIL
         if match.turn is not None:
             match.turn.followed = True
+            trail = _kept(match.turn.reply_trail, trail)
         turn = Turn(
             record,
             record.calls,
@@ -225,7 +227,7 @@ class MemoryStore:
             evidence.system,
             evidence.model,
             evidence.exchange_id,
-            request_trail=history.trail(-1) if history.chain else NO_TRAIL,
+            request_trail=trail,
         )
         record.calls += 1
         record.running += 1
@@ -247,7 +249,7 @@ class MemoryStore:
         turn.state = reply.state
         turn.sketch, turn.distinctive = reply.sketch, reply.distinctive
         turn.ids, turn.shape = reply.ids, reply.shape
-        turn.reply, turn.reply_trail = reply.key, reply.trail
+        turn.reply, turn.reply_trail = reply.key, _kept(turn.request_trail, reply.trail)
         self._matcher.add_reply(turn, reply.answer)
         if reply.answer:
             turn.session.learn((reply.answer,))
@@ -327,9 +329,9 @@ class MemoryStore:
         return ended
 
 
-def _retold(record: Record, result_ids: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the results that a request brings which came before."""
-    return tuple([each for each in result_ids if each in record.answered])
+def _kept(known: Trail, trail: Trail) -> Trail:
+    """Return what is known already where it is the same, so that it is kept once."""
+    return known if known == trail else trail
 
 
 def _answered(record: Record, result_ids: Sequence[str]) -> tuple[tuple[str, AskedTool], ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
+from zlib import crc32
 
 import attrs
 
@@ -97,7 +98,7 @@ class Record:
         running: How many of them have no reply yet.
         events: How many events.
         ended: Whether it is over; it can still go on.
-        answered: Ids of tool calls whose results have come, the newest last.
+        answered: Marks of tool calls whose results have come, the newest last.
     """
 
     number: int
@@ -117,7 +118,7 @@ class Record:
     running: int = 0
     events: int = 0
     ended: bool = False
-    answered: dict[str, None] = attrs.field(factory=dict)
+    answered: array[int] = attrs.field(factory=lambda: array("I"))
 
     def learn(self, keys: Iterable[int]) -> None:
         """Keep keys of what was said."""
@@ -129,21 +130,27 @@ class Record:
         """Wait for the results of tool calls."""
         for call_id, tool in tools:
             self.asked[call_id] = tool
-            self.answered.pop(call_id, None)
-        _shorten(self.asked)
+            if self.knows_result(call_id):
+                self.answered.remove(_mark(call_id))
+        while len(self.asked) > ASKED:
+            del self.asked[next(iter(self.asked))]
 
     def answer(self, call_id: str) -> AskedTool | None:
         """Take that a tool call's result has come; return the call, if it waited for that."""
         tool = self.asked.pop(call_id, None)
         if tool is not None:
-            self.answered[call_id] = None
-            _shorten(self.answered)
+            self.answered.append(_mark(call_id))
+            del self.answered[:-ASKED]
         return tool
 
+    def knows_result(self, call_id: str) -> bool:
+        """Whether the result of a tool call has come before."""
+        return bool(self.answered) and _mark(call_id) in self.answered
 
-def _shorten(waiting: dict[str, Any]) -> None:
-    while len(waiting) > ASKED:
-        del waiting[next(iter(waiting))]
+
+def _mark(call_id: str) -> int:
+    """Return a checksum of an id: a session keeps so few that no two are alike."""
+    return crc32(call_id.encode("utf-8", "surrogatepass"))
 
 
 class Index(Generic[T]):

@@ -65,7 +65,7 @@ class KeptSession(msgspec.Struct, array_like=True, gc=False):
     events: int
     ended: bool
     turns: list[KeptTurn]
-    answered: list[bytes]
+    answered: list[int]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -135,7 +135,7 @@ class SharedStore(MemoryStore):
             record.events,
             record.ended,
             [self._kept_turn(turn) for turn in record.turns],
-            [to_bytes(each) for each in record.answered],
+            record.answered.tolist(),
         )
 
     def _kept_turn(self, turn: Turn) -> KeptTurn:
@@ -204,7 +204,7 @@ def _record(kept: KeptSession, now: float) -> Record:
         calls=kept.calls,
         events=kept.events,
         ended=kept.ended,
-        answered=dict.fromkeys([to_text(each) for each in kept.answered]),
+        answered=array("I", kept.answered),
     )
 
 
