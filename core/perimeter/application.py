@@ -21,6 +21,7 @@ from perimeter.gateway.upstream import Upstream
 from perimeter.metrics import Metrics
 from perimeter.pricing import PriceTable
 from perimeter.registry import Registry
+from perimeter.sessions.evidence import SessionStore
 from perimeter.sessions.stores import open_store
 from perimeter.settings import Settings, UpstreamSettings
 from perimeter.tracking import Tracker
@@ -113,6 +114,9 @@ def build(
     plugins: Mapping[str, type] | None = None,
     transport: TransportFactory = HttpxTransport,
     clock: Clock | None = None,
+    store: SessionStore | None = None,
+    gateway: type[Gateway] = Gateway,
+    guards: bool = True,
 ) -> Application:
     """
     Put an application together. Nothing is opened yet.
@@ -122,6 +126,9 @@ def build(
         plugins: Further plugin classes by name, beside the installed ones, for tests and embedding.
         transport: Makes the connections to an upstream.
         clock: Tells the time to plugins and the data path.
+        store: Knows the sessions; None for the one that the settings name.
+        gateway: The data path.
+        guards: Whether plugins decide; else they only observe.
 
     Raises:
         ConfigError: A plugin is missing, or its table is wrong.
@@ -135,12 +142,8 @@ def build(
         for name, table in settings.upstreams.items()
     }
     default = settings.default_upstream or next(iter(upstreams))
-    offered = {
-        name: factory
-        for factories in loaded.contributions("session_stores").values()
-        for name, factory in factories.items()
-    }
-    store = open_store(settings.session, offered, clock.time, data_root(os.environ))
+    if store is None:
+        store = _open_store(settings, loaded, clock)
     tracker = Tracker(
         settings.session,
         store,
@@ -150,24 +153,34 @@ def build(
         observed=bool(loaded.hooks.on_session_event),
         clock=clock,
     )
-    metrics.bind_sessions(lambda: store.active)
+    metrics.bind_sessions(lambda: tracker.store.active)
     router = Router(upstreams, default, loaded.dialects)
-    gateway = Gateway(
+    data_path = gateway(
         settings.server,
         router,
-        loaded.hooks,
+        loaded.hooks if guards else loaded.hooks.observers,
         metrics,
         tracker,
+        recording=settings.recording,
         clock=clock.monotonic,
         wall_clock=clock.time,
     )
     metrics.bind(
-        in_flight=lambda: gateway.in_flight,
+        in_flight=lambda: data_path.in_flight,
         connections=lambda: {
             name: upstream.transport.connections for name, upstream in upstreams.items()
         },
     )
-    return Application(settings, loaded, metrics, upstreams, gateway, tracker)
+    return Application(settings, loaded, metrics, upstreams, data_path, tracker)
+
+
+def _open_store(settings: Settings, loaded: Registry, clock: Clock) -> SessionStore:
+    offered = {
+        name: factory
+        for factories in loaded.contributions("session_stores").values()
+        for name, factory in factories.items()
+    }
+    return open_store(settings.session, offered, clock.time, data_root(os.environ))
 
 
 def create_app() -> Litestar:

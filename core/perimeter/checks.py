@@ -19,6 +19,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
 _PREFIX = re.compile(r"(/[0-9A-Za-z._~-]+)+")
 _RESERVED = frozenset({"-", "agent-workflow", "health", "metrics", "config", ".", ".."})
+_LONGEST_PATTERN = 500
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
@@ -125,6 +126,14 @@ def path_prefix(_instance: Any, _attribute: Any, value: str) -> None:
     segments = value[1:].split("/")
     if segments[0] in _RESERVED or segments[0].startswith("-") or {".", ".."} & set(segments):
         raise ValueError(f"must not be {value}, which is reserved")
+
+
+def path_pattern(_instance: Any, _attribute: Any, value: str) -> None:
+    """Accept a pattern of paths: it begins like a path, or with what stands for any text."""
+    if not value.startswith(("/", "*")) or not value.isprintable() or " " in value:
+        raise ValueError("must be a path such as /v1/files/*, beginning with a slash or *")
+    if len(value) > _LONGEST_PATTERN:
+        raise ValueError(f"must have at most {_LONGEST_PATTERN} characters")
 
 
 def header_name(_instance: Any, _attribute: Any, value: str) -> None:

@@ -83,8 +83,9 @@ class Events:
             self._drop(event)
 
     def _deliver(self, session: Session | None, event: Event) -> None:
-        self._waiting.append((0, session, event))
+        self._depth = 0
         try:
+            notify(self.hooks.on_session_event, session, event)
             while self._waiting:
                 self._depth, session, event = self._waiting.popleft()
                 notify(self.hooks.on_session_event, session, event)
@@ -110,12 +111,14 @@ class Services:
         clock: Tells the time.
         events: Hands events to the observers.
         keeps_data: Whether a plugin has asked for its folder.
+        redact: Whether plugins mask secrets in what they keep.
     """
 
     data_root: Path = attrs.field(factory=lambda: data_root(os.environ))
     clock: Clock = attrs.field(factory=Clock)
     events: Events = attrs.field(factory=Events)
     keeps_data: bool = False
+    redact: bool = True
     _http: httpx.AsyncClient | None = None
 
     @property
@@ -229,6 +232,11 @@ class PluginContext:
     def data_dir(self) -> Path:
         """The folder for this plugin's files; it is made when it is first asked for."""
         return self._services.data_dir(self.name)
+
+    @property
+    def redact(self) -> bool:
+        """Whether to mask secrets, with `perimeter.redaction`, in all that the plugin keeps."""
+        return self._services.redact
 
     @property
     def http(self) -> httpx.AsyncClient:

@@ -121,6 +121,11 @@ class Hooks:
         return cls(**{name: _chain(manager, name, timeout) for name in (*GUARDS, *OBSERVERS)})
 
     @property
+    def observers(self) -> Hooks:
+        """The same without guards."""
+        return attrs.evolve(self, guard_request=(), guard_response=(), guard_stream=())
+
+    @property
     def observes(self) -> bool:
         """Whether anybody looks at exchanges."""
         return bool(

@@ -15,6 +15,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
 
+from perimeter import redaction
 from perimeter.errors import ConfigError, Problem
 from perimeter.options import MASK, Secret
 from perimeter.settings import LoggingSettings
@@ -26,15 +27,13 @@ EXTRAS = ("exchange", "session", "plugin")
 _SHORTEST_SECRET = 6
 """Configured values below this length are not searched for: they would blot out ordinary words."""
 
+_HEADERS = "|".join(sorted(name.decode("ascii") for name in redaction.CREDENTIAL_HEADERS))
 _CREDENTIAL = re.compile(
     # A header that carries credentials, as a line, in JSON or in the repr of a dict or of tuples.
-    r"(?P<header>\b(?:proxy-)?authorization|\b(?:x-)?(?:goog-)?api[-_]?key|\b(?:set-)?cookie"
-    r"|\bx-perimeter-token|\bpassword|\b[a-z_]*secret)"
+    rf"(?P<header>\b(?:{_HEADERS}|api_key|(?:set-)?cookie|password|[a-z_]*secret))"
     r"(?P<separator>\\?[\"']?\s*[:=,]\s*b?\\?[\"']?)(?P<quoted>[^\"'\\\r\n]+)"
-    # The same credentials where no header's name stands in front of them.
+    # In a log, unlike in a conversation, these words hardly ever are prose.
     r"|(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"
-    r"|(?P<issuer>\b(?:sk-|gsk_|hf_|xai-|AIza|AKIA|gh[oprsu]_))[\w-]{8,}"
-    r"|(?P<parameter>[?&](?:key|api[-_]?key|token|access_token|sig|signature)=)[^&\s\"']+"
     r"|(?P<address>://)[^/@\s\"']+(?=@)",
     re.IGNORECASE,
 )
@@ -62,12 +61,12 @@ class Masker:
         """Return the text without credentials."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        return _CREDENTIAL.sub(_masked, text)
+        return redaction.text(_CREDENTIAL.sub(_masked, text))
 
 
 def _masked(match: re.Match[str]) -> str:
     """Keep what says that there was a credential, and of which kind."""
-    kept = ("header", "separator", "scheme", "issuer", "parameter", "address")
+    kept = ("header", "separator", "scheme", "address")
     return "".join(match[name] or "" for name in kept) + MASK
 
 

@@ -155,6 +155,23 @@ class LoggingSettings:
     )
 
 
+@attrs.frozen
+class RecordingSettings:
+    """The ``[recording]`` table: what plugins that keep traffic may keep of it."""
+
+    redact: bool = option(
+        True,
+        help="Mask secrets in all that plugins keep: credential headers, cookies, and keys in "
+        "bodies and URLs.",
+    )
+    exclude_paths: list[str] = option(
+        [],
+        help='Paths whose exchanges no plugin keeps, such as "/v1/files/*"; * is any text, ? any '
+        "character.",
+        validator=checks.each(checks.path_pattern),
+    )
+
+
 RESET_PHRASES = (
     "start over",
     "start again",
@@ -328,6 +345,7 @@ class Settings:
     server: ServerSettings = attrs.Factory(ServerSettings)
     logging: LoggingSettings = attrs.Factory(LoggingSettings)
     session: SessionSettings = attrs.Factory(SessionSettings)
+    recording: RecordingSettings = attrs.Factory(RecordingSettings)
     pricing: dict[str, Price] = attrs.Factory(dict)
     upstreams: dict[str, UpstreamSettings] = attrs.Factory(dict)
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)

@@ -34,7 +34,13 @@ from perimeter.hookspecs import SPECS
 from perimeter.metrics import Metrics
 from perimeter.model import Outcome
 from perimeter.options import REQUIRED, Secret
-from perimeter.settings import LoggingSettings, ServerSettings, SessionSettings, UpstreamSettings
+from perimeter.settings import (
+    LoggingSettings,
+    RecordingSettings,
+    ServerSettings,
+    SessionSettings,
+    UpstreamSettings,
+)
 from perimeter.simulator import SimulatorSettings
 from perimeter.simulator.faults import _READERS
 
@@ -44,6 +50,7 @@ TABLES = {
     "## `[server]`": ServerSettings,
     "## `[logging]`": LoggingSettings,
     "## `[session]`": SessionSettings,
+    "## `[recording]`": RecordingSettings,
     "## `[upstreams.<name>]`": UpstreamSettings,
 }
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", Secret: "string (secret)"}
@@ -199,10 +206,19 @@ def test_toml_is_valid(block: CodeBlock, tmp_path):
         structure_plugin(settings, name, config_class(name))
 
 
+RECORDERS = {
+    "event_recorder": "EventRecorder",
+    "http_recorder": "HttpRecorder",
+    "message_logger": "MessageLogger",
+}
+
+
 def config_class(name: str) -> type:
     """Return the configuration class of a plugin that the documents talk about."""
     if name == "printer":
         return pytest.importorskip("perimeter_plugin_printer").PrinterConfig
+    if name in RECORDERS:
+        return getattr(pytest.importorskip("perimeter_plugin_recorders"), RECORDERS[name]).Config
     namespace: dict = {"__name__": name}
     exec(compile(block_marked(f"plugin: {name}").text, name, "exec"), namespace)
     (found,) = (each for each in namespace.values() if hasattr(each, "Config"))

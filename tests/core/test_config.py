@@ -224,7 +224,8 @@ def test_unknown_tables_are_refused_with_a_suggestion(table: str, meant: str) ->
 def test_unknown_tables_list_the_known_ones() -> None:
     """Where nothing is similar, all names are given."""
     assert (
-        "server, logging, session, pricing, upstreams, plugins" in only_problem("[zzz]\n").message
+        "server, logging, session, recording, pricing, upstreams, plugins"
+        in only_problem("[zzz]\n").message
     )
 
 
@@ -868,6 +869,28 @@ def test_any_text_gives_settings_or_problems(text: str) -> None:
 
 
 # --- what applies --------------------------------------------------------------------------------
+
+
+def test_a_description_masks_keys_under_any_name() -> None:
+    """What has the shape of a key is masked, also in a table that nobody knows."""
+    key = "sk-proj-" + "a1B2" * 8
+    described = describe(read(f'[plugins.x]\nnote = "use {key}"\n'))
+    assert described["plugins"]["x"]["note"] == f"use sk-proj-{'*' * 32}"
+
+
+def test_recording_is_described() -> None:
+    """The description shows what may be kept."""
+    text = '[recording]\nredact = false\nexclude_paths = ["/v1/files/*"]\n'
+    shown = {"redact": False, "exclude_paths": ["/v1/files/*"]}
+    assert describe(read(text))["recording"] == shown
+
+
+@pytest.mark.parametrize("pattern", ["v1/files", "", " /v1", "/v1/ files", "/" + "a" * 500])
+def test_patterns_that_are_no_paths_are_refused(pattern: str) -> None:
+    """A pattern that could never match is a mistake, and is named with its place."""
+    problem = only_problem(f'[recording]\nexclude_paths = ["/ok", "{pattern}"]\n')
+    assert problem.key == "recording.exclude_paths"
+    assert problem.message.startswith("item 2 must")
 
 
 def test_a_description_masks_every_secret() -> None:

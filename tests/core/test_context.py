@@ -315,6 +315,7 @@ def test_contexts_are_small():
         "log",
         "metrics",
         "name",
+        "redact",
         "spawn",
         "worker",
     }

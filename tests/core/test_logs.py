@@ -87,6 +87,8 @@ def test_a_message_cannot_forge_a_line() -> None:
         "[(b'authorization', b'Bearer {}'), (b'x-api-key', b'{}')]",
         '{{"x-api-key": "{}"}}',
         "x-goog-api-key={}",
+        "proxy-authorization: {}",
+        "[(b'x-amz-security-token', b'{}')]",
         "api_key = '{}'",
         "Cookie: a={}; b={}",
         "x-perimeter-token: {}",
@@ -106,10 +108,10 @@ def test_credentials_are_masked_by_their_surroundings(format: str, template: str
 
 
 @FORMATS
-@pytest.mark.parametrize("prefix", ["sk-", "sk-ant-api03-", "gsk_", "AIza", "hf_"])
+@pytest.mark.parametrize("prefix", ["sk-", "sk-ant-api03-", "gsk_", "AIza", "hf_", "xai-", "ghp_", "glpat-"])
 def test_credentials_are_masked_by_their_shape(format: str, prefix: str) -> None:
     """Well-known prefixes stay, to tell which key it was; the rest goes."""
-    line = written(format, "key %s refused", prefix + "0ther" * 5)
+    line = written(format, "key %s refused", prefix + "0ther" * 7)
     assert "0ther" not in line
     assert "refused" in line
 

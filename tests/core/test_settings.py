@@ -8,13 +8,14 @@ from perimeter.settings import (
     PUBLIC_BASE_URLS,
     UPSTREAM_TYPE_NAMES,
     LoggingSettings,
+    RecordingSettings,
     ServerSettings,
     Settings,
     UpstreamSettings,
 )
 
 
-TABLES = [ServerSettings, LoggingSettings, UpstreamSettings]
+TABLES = [ServerSettings, LoggingSettings, RecordingSettings, UpstreamSettings]
 
 
 @pytest.mark.parametrize("cls", TABLES)

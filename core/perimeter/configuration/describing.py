@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from perimeter import redaction
 from perimeter.options import MASK, Secret
 from perimeter.settings import Settings
 
@@ -34,6 +35,7 @@ def describe(settings: Settings, configs: Mapping[str, Any] | None = None) -> di
         "server": plain(settings.server),
         "logging": plain(settings.logging),
         "session": plain(settings.session),
+        "recording": plain(settings.recording),
         "pricing": {name: plain(price) for name, price in settings.pricing.items()},
         "default_upstream": settings.default_upstream,
         "upstreams": {name: plain(upstream) for name, upstream in settings.upstreams.items()},
@@ -55,7 +57,7 @@ def plain(value: Any) -> Any:
         return {str(key): _masked(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    return _USER_INFO.sub(MASK, str(value))
+    return redaction.text(_USER_INFO.sub(MASK, str(value)))
 
 
 def _member(instance: Any, field: "attrs.Attribute[Any]") -> Any:

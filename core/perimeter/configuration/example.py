@@ -10,7 +10,13 @@ import attrs
 
 from perimeter.options import REQUIRED, Secret
 from perimeter.pricing import Price
-from perimeter.settings import LoggingSettings, ServerSettings, SessionSettings, UpstreamSettings
+from perimeter.settings import (
+    LoggingSettings,
+    RecordingSettings,
+    ServerSettings,
+    SessionSettings,
+    UpstreamSettings,
+)
 
 
 _WIDTH = 98
@@ -53,6 +59,7 @@ def render_example(plugins: Mapping[str, type] | None = None) -> str:
         render_table("server", ServerSettings),
         render_table("logging", LoggingSettings),
         render_table("session", SessionSettings),
+        render_table("recording", RecordingSettings),
         _comment(_PRICING),
         "#" + render_table('pricing."my-model"', Price, _PRICE),
         _comment(_UPSTREAMS),

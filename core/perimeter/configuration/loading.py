@@ -18,6 +18,7 @@ from perimeter.pricing import Price
 from perimeter.settings import (
     PUBLIC_BASE_URLS,
     LoggingSettings,
+    RecordingSettings,
     ServerSettings,
     SessionSettings,
     Settings,
@@ -46,6 +47,7 @@ class _Tables:
     server: ServerSettings = attrs.Factory(ServerSettings)
     logging: LoggingSettings = attrs.Factory(LoggingSettings)
     session: SessionSettings = attrs.Factory(SessionSettings)
+    recording: RecordingSettings = attrs.Factory(RecordingSettings)
     pricing: dict[str, Price] = attrs.Factory(dict)
     upstreams: dict[str, UpstreamSettings] = attrs.Factory(dict)
     plugins: dict[str, dict[str, Any]] = attrs.Factory(dict)
@@ -130,6 +132,7 @@ def _settings(tables: _Tables, draft: Draft, document: Document) -> Settings:
         server=tables.server,
         logging=tables.logging,
         session=tables.session,
+        recording=tables.recording,
         pricing=tables.pricing,
         upstreams=tables.upstreams,
         plugins=tables.plugins,

@@ -16,10 +16,12 @@ from perimeter.gateway.body import BodyBudget
 from perimeter.gateway.client import Client, Receive, Scope, Send
 from perimeter.gateway.flow import Flow
 from perimeter.gateway.headers import to_upstream
+from perimeter.gateway.recording import Recordable
 from perimeter.gateway.routing import Route, Router
+from perimeter.gateway.upstream import Upstream
 from perimeter.metrics import Metrics
 from perimeter.model import Chunk, Exchange, Request, Response
-from perimeter.settings import ServerSettings
+from perimeter.settings import RecordingSettings, ServerSettings
 from perimeter.tracking import Tracker
 from perimeter.verdicts import Headers
 
@@ -53,6 +55,7 @@ class Gateway:
         metrics: Metrics,
         tracker: Tracker,
         *,
+        recording: RecordingSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -66,6 +69,7 @@ class Gateway:
         self.capture_limit = settings.capture_limit
         self.response_headers = settings.response_headers
         self.closed = False
+        self._recordable = Recordable(recording or RecordingSettings())
         self._wall_clock = wall_clock
         self._identity = bool(hooks.guard_response or hooks.guard_stream)
         self._capture = settings.capture_limit if hooks.observes else 0
@@ -90,9 +94,15 @@ class Gateway:
         else:
             client = Client(scope, receive, send)
             exchange = self._open(scope, route, headers)
-            flow = Flow(self, exchange, route.upstream, receive, client)
+            flow = self.flow(scope, exchange, route.upstream, receive, client)
             self._enter(flow)
             await flow.run()
+
+    def flow(
+        self, scope: Scope, exchange: Exchange, upstream: Upstream, receive: Receive, client: Client
+    ) -> Flow:
+        """Return what carries an exchange; a playback has its own."""
+        return Flow(self, exchange, upstream, receive, client)
 
     @property
     def in_flight(self) -> int:
@@ -148,6 +158,7 @@ class Gateway:
             started=self.clock(),
             workflow_id=route.workflow_id,
             client=client[0] if client else "",
+            recorded=self._recordable(headers, route.path, scope),
         )
 
     def _enter(self, flow: Flow) -> None:

@@ -46,7 +46,7 @@ def load(
     known = discovery.find(extra)
     if problems := discovery.problems_of_plugins(settings, known):
         raise ConfigError(problems)
-    services = Services(clock=clock or Clock())
+    services = Services(clock=clock or Clock(), redact=settings.recording.redact)
     running = {
         name: _build(known[name], settings, metrics, services)
         for name in discovery.enabled(settings)

@@ -14,7 +14,7 @@ from perimeter import application as applications
 from perimeter import hookimpl, supervisor
 from perimeter.options import option
 from perimeter.server import Server, bind
-from perimeter.settings import ServerSettings, Settings, UpstreamSettings
+from perimeter.settings import RecordingSettings, ServerSettings, Settings, UpstreamSettings
 
 
 Handler = Callable[["RawRequest", asyncio.StreamWriter], Awaitable[None]]
@@ -249,12 +249,14 @@ async def start(upstream: RawUpstream) -> AsyncIterator[Start]:
             *plugins: type,
             server: dict[str, Any] | None = None,
             upstreams: dict[str, UpstreamSettings] | None = None,
+            recording: RecordingSettings | None = None,
             **options: Any,
         ) -> Proxy:
             table = UpstreamSettings(**{"type": "openai", "base_url": upstream.url, **options})
             classes = {plugin.__name__.lower(): plugin for plugin in (*plugins, HookLog)}
             settings = Settings(
                 server=ServerSettings(**{"port": 0, "shutdown_timeout": 0.5, **(server or {})}),
+                recording=recording or RecordingSettings(),
                 upstreams=upstreams or {"default": table},
                 plugins={name: {} for name in classes},
             )

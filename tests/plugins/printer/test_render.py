@@ -113,7 +113,7 @@ def test_an_error(make_exchange: Make, end: Make) -> None:
     error = UpstreamConnectError("connection refused: https://h/?key=hunter2")
     assert plain(Ended.of(exchange, error, bodies=False)) == (
         f"2026-01-31T12:00:03.210Z ✗ error {WHERE} status=502 outcome=upstream_error "
-        'code=upstream_unreachable reason="connection refused: https://h/?key=***" '
+        'code=upstream_unreachable reason="connection refused: https://h/?key=*******" '
         "attempts=3 size=2 seconds=3.210\n"
     )
 
@@ -215,7 +215,7 @@ def test_bodies_stand_on_the_same_line(make_exchange: Make, end: Make) -> None:
     key = "sk-" + "x" * 24
     config = PrinterConfig(log_body=True, max_body_chars=20)
     body = f'{{\n"key": "{key}", "more": 1}}'.encode()
-    expected = r'body="{\n\"key\": \"sk-***…"'
+    expected = r'body="{\n\"key\": \"sk-*******…"'
     assert expected in plain(Sent.of(make_exchange(body)), config)
     assert expected in plain(Ended.of(end(make_exchange(), body), bodies=True), config)
     assert "body=" not in plain(Sent.of(make_exchange(body)))
@@ -225,7 +225,7 @@ def test_secrets_in_targets_are_masked(make_exchange: Make) -> None:
     """Keys in paths and query strings are not shown."""
     key = "sk-" + "x" * 24
     line = plain(Sent.of(make_exchange(path=f"/v1/{key}/x", query="alt=sse&key=hunter2")))
-    assert "path=/v1/sk-***/x?alt=sse&key=*** " in line
+    assert f"path=/v1/sk-{'*' * 24}/x?alt=sse&key=******* " in line
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -278,7 +278,7 @@ def test_an_error_in_a_complete_response(make_exchange: Make, end: Make) -> None
     """What the provider says about its error is shown, with secrets masked."""
     told = Told("x", error_type="rate_limit_error", error="slow down, ?key=hunter2")
     line = plain(Ended.of(end(make_exchange(), status=429), bodies=False, told=told))
-    assert 'error_type=rate_limit_error error="slow down, ?key=***" size=0' in line
+    assert 'error_type=rate_limit_error error="slow down, ?key=*******" size=0' in line
 
 
 def test_an_error_is_said_once(make_exchange: Make, end: Make) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import attrs
 import msgspec
 
-from perimeter import Block, Outcome, Respond, Rewrite, Stop, Verdict
+from perimeter import Block, Outcome, Respond, Rewrite, Stop, Verdict, redaction
 from perimeter_plugin_printer.config import PrinterConfig
 from perimeter_plugin_printer.line import Field, Line, counted, session_fields, short
 from perimeter_plugin_printer.records import Call, Decided, Ended, Sent
-from perimeter_plugin_printer.redact import excerpt, mask_query
 from perimeter_plugin_printer.text import (
     body_text,
     human_cost,
@@ -85,7 +84,7 @@ def decided(record: Decided, config: PrinterConfig) -> Line:
     fields = _call(record.call, {"method", "path"}, config)
     plugin = short(record.plugin)
     fields.append(Field("plugin", plugin, f"{word} by {plugin}", style))
-    reason = excerpt(record.reason, _LONGEST_REASON)
+    reason = redaction.excerpt(record.reason, _LONGEST_REASON)
     if reason:
         fields.append(Field("reason", reason, reason, elastic=True))
     return Line(record.at, sign, word, style, fields, session=record.call.session)
@@ -107,9 +106,9 @@ def count_events(framing: str, body: bytes) -> int | None:
 
 def _call(call: Call, shown: Collection[str], config: PrinterConfig) -> list[Field]:
     """Say which exchange: everything on plain lines, what is `shown` on a terminal."""
-    path = excerpt(call.path, _LONGEST_TARGET)
+    path = redaction.excerpt(call.path, _LONGEST_TARGET)
     if call.query:
-        path += "?" + mask_query(call.query)[:_LONGEST_TARGET]
+        path += "?" + redaction.query(call.query)[:_LONGEST_TARGET]
     fields = [
         Field("upstream", call.upstream, call.upstream, expendable=True),
         Field("dialect", call.dialect, call.dialect, "dim", expendable=True),
@@ -143,7 +142,7 @@ def _outcome(record: Ended) -> list[Field]:
     human = "" if usual else record.outcome.replace("_", " ")
     fields.append(Field("outcome", record.outcome, human, "red"))
     if record.code:
-        reason = excerpt(record.reason, _LONGEST_REASON)
+        reason = redaction.excerpt(record.reason, _LONGEST_REASON)
         fields.append(Field("code", record.code, "" if reason else record.code))
         fields.append(Field("reason", reason, reason, elastic=True))
     fields += _said(record)
@@ -159,7 +158,7 @@ def _said(record: Ended) -> list[Field]:
     told = record.told
     if not told.failed or told.error == record.reason or told.error_type == record.code:
         return []
-    kind, message = short(told.error_type), excerpt(told.error, _LONGEST_REASON)
+    kind, message = short(told.error_type), redaction.excerpt(told.error, _LONGEST_REASON)
     fields = [Field("error_type", kind, kind, "red")]
     if message:
         fields.append(Field("error", message, message, elastic=True))

@@ -6,7 +6,7 @@ import re
 
 import attrs
 
-from perimeter_plugin_printer.redact import excerpt
+from perimeter.redaction import excerpt
 
 
 SESSION_STYLE = "session"

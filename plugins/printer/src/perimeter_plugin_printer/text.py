@@ -6,7 +6,7 @@ import codecs
 import json
 from typing import Any
 
-from perimeter_plugin_printer.redact import excerpt
+from perimeter.redaction import excerpt
 
 
 _HARMLESS = frozenset("\u3000\u200c\u200d")
