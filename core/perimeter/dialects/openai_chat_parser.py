@@ -193,6 +193,8 @@ class OpenAIChatStream:
             data = _unframed(event)
         if data.startswith(b"[DONE]"):
             self.finished = True
+        elif self.assembly.talks and not name and self.assembly.add_words(data):
+            return
         elif data:
             self.assembly.add(load(data), failed=name == "error")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from perimeter.dialects.openai_chat_content import reasoning_text
 from perimeter.dialects.openai_usage import error_of, error_type_of
@@ -102,8 +103,13 @@ class Choice:
     _function: Call | None = attrs.field(default=None, init=False)
     _calls: Calls = attrs.field(factory=Calls, init=False)
 
-    def add(self, choice: Mapping[str, Any]) -> None:
-        """Take what a chunk says of it."""
+    def add_words(self, words: str) -> None:
+        """Take words, and nothing else."""
+        self._begun = True
+        self._content.append(words)
+
+    def add(self, choice: Mapping[str, Any]) -> bool:
+        """Take what a chunk says of it; return whether that is words and nothing else."""
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self.finish_reason = reason
@@ -112,8 +118,10 @@ class Choice:
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
             self._add(delta)
-        elif "text" in choice:  # of a legacy completion
+            return len(delta) == 1 and "content" in delta
+        if "text" in choice:  # of a legacy completion
             self._add({**choice, "content": choice["text"]})
+        return False
 
     def whole(self) -> dict[str, Any]:
         """Return it as it would have come unstreamed."""
@@ -167,14 +175,61 @@ class Choice:
         }
 
 
+class _Words(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    content: str
+
+
+class _WordsChoice(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    delta: _Words
+    index: int = 0
+    logprobs: None = None
+    finish_reason: None = None
+
+
+class _WordsChunk(msgspec.Struct, gc=False):
+    """A chunk with some words of one choice and nothing else that counts, as most chunks are."""
+
+    choices: tuple[_WordsChoice]
+    id: str = ""
+    model: str = ""
+    usage: None = None
+    error: None = None
+    x_groq: None = None
+
+
+_decode_words = msgspec.json.Decoder(_WordsChunk).decode
+
+
 @attrs.define(eq=False)
 class Assembly:
-    """The whole of a stream."""
+    """
+    The whole of a stream.
 
+    Attributes:
+        talks: Whether the last chunk had words and nothing else, so that the next one may, too.
+    """
+
+    talks: bool = attrs.field(default=False, init=False)
     _head: dict[str, str] = attrs.field(factory=dict, init=False)
     _usage: Any = attrs.field(default=None, init=False)
     _error: dict[str, str] | None = attrs.field(default=None, init=False)
     _choices: dict[int, Choice] = attrs.field(factory=dict, init=False)
+
+    def add_words(self, data: bytes) -> bool:
+        """Take a chunk if it has words and nothing else; return whether it has."""
+        try:
+            chunk = _decode_words(data)
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            self.talks = False
+            return False
+        choice = chunk.choices[0]
+        found = self._choices.get(choice.index)
+        if found is None:
+            return False
+        if len(self._head) < 2:
+            self._know({"id": chunk.id, "model": chunk.model})
+        found.add_words(choice.delta.content)
+        return True
 
     def add(self, chunk: Mapping[str, Any], *, failed: bool = False) -> None:
         """
@@ -190,7 +245,7 @@ class Assembly:
         apart = "x_groq" in chunk
         for choice in as_list(choices):
             if isinstance(choice, dict):
-                self._choice(choice).add(choice)
+                self.talks = self._choice(choice).add(choice)
                 apart = apart or "usage" in choice
         if len(self._head) < 2:  # Azure's first chunk has neither, and Groq's ids differ
             self._know(chunk)
