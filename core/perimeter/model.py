@@ -172,6 +172,11 @@ class Response:
         self._received = hashlib.sha256()
         self._delivered = hashlib.sha256() if rewritable else self._received
 
+    def digest_apart(self) -> None:
+        """Take the two digests apart: what is delivered from here on does not come from there."""
+        if self._delivered is not None and self._delivered is self._received:
+            self._delivered = self._received.copy()
+
     def digest_delivery(self) -> None:
         """Take a digest of what is delivered, if none is taken yet."""
         if self._delivered is None:

@@ -290,6 +290,7 @@ class Flow:
         response = self.exchange.response
         ending = endings.stream_ending(self.exchange, self.last, reason) if reason else b""
         if ending and response is not None and not self.client.finished:
+            response.digest_apart()
             await self.send_chunk(response, ending, last=True)
         else:
             self.client.cut()

@@ -86,6 +86,7 @@ async def pump(
         exchange.upstream_wait += now - started
         if not data:
             break
+        response.received(data)
         flow.deadline = now + idle
         if remaining is not None:
             remaining -= len(data)
