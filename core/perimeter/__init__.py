@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perimeter.context import PluginContext
+from perimeter.context import PluginContext, data_root
 from perimeter.errors import ConfigError, ExchangeError, PerimeterError, PluginError
 from perimeter.hookspecs import hookimpl
 from perimeter.model import Chunk, Event, Exchange, Outcome, Request, Response, Session
@@ -50,6 +50,7 @@ __all__ = [
     "Worker",
     "__version__",
     "create_app",
+    "data_root",
     "hookimpl",
     "option",
 ]

@@ -55,6 +55,7 @@ def test_public_names():
         "Worker",
         "__version__",
         "create_app",
+        "data_root",
         "hookimpl",
         "option",
     ]

@@ -134,6 +134,7 @@ def test_plugins_use_the_public_api_only():
         "perimeter.playback",
         "perimeter.redaction",
         "perimeter.sessions.evidence",
+        "perimeter.simulator",
         "perimeter.testing",
         "perimeter.verdicts",
     }

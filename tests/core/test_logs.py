@@ -108,7 +108,9 @@ def test_credentials_are_masked_by_their_surroundings(format: str, template: str
 
 
 @FORMATS
-@pytest.mark.parametrize("prefix", ["sk-", "sk-ant-api03-", "gsk_", "AIza", "hf_", "xai-", "ghp_", "glpat-"])
+@pytest.mark.parametrize(
+    "prefix", ["sk-", "sk-ant-api03-", "gsk_", "AIza", "hf_", "xai-", "ghp_", "glpat-"]
+)
 def test_credentials_are_masked_by_their_shape(format: str, prefix: str) -> None:
     """Well-known prefixes stay, to tell which key it was; the rest goes."""
     line = written(format, "key %s refused", prefix + "0ther" * 7)

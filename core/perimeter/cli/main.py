@@ -32,11 +32,12 @@ CORE: Mapping[str, tuple[str, str]] = {
 }
 """Core's commands: where they are, and their help for the list."""
 
-ELSEWHERE: Mapping[str, str] = {
-    "live-trace": "perimeter-plugin-live-trace",
-    "replay": "perimeter-plugin-recorders",
+ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "live-trace": ("perimeter-plugin-live-trace", "Show the dashboard."),
+    "recordings": ("perimeter-plugin-recorders", "Look into recorded traffic."),
+    "replay": ("perimeter-plugin-recorders", "Play recorded traffic again, or serve it."),
 }
-"""Commands of first-party plugins, for people who have not installed them."""
+"""Commands of first-party plugins: where they come from, and their help for the list."""
 
 
 class LazyGroup(click.Group):
@@ -86,7 +87,11 @@ def _contributed() -> dict[str, EntryPoint]:
 
 
 def _provenance(entry: EntryPoint) -> str:
-    return f"From the plugin {entry.dist.name}." if entry.dist else "From a plugin."
+    distribution, summary = ELSEWHERE.get(entry.name, ("", ""))
+    if entry.dist is None:
+        return "From a plugin."
+    own = entry.dist.name == distribution
+    return summary if own else f"From the plugin {entry.dist.name}."
 
 
 def _load(entry: EntryPoint) -> click.Command:
@@ -103,7 +108,7 @@ def _load(entry: EntryPoint) -> click.Command:
 
 def _unknown(name: str, known: list[str]) -> str:
     if name in ELSEWHERE:
-        return f"{name!r} comes with a plugin: pip install {ELSEWHERE[name]}"
+        return f"{name!r} comes with a plugin: pip install {ELSEWHERE[name][0]}"
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"No such command {name!r}.{hint}"

@@ -32,6 +32,7 @@ from perimeter.simulator.conversation import (
     Turn,
 )
 from perimeter.simulator.faults import FAULT_HEADER, Faults
+from perimeter.simulator.providers import Refusal
 from perimeter.simulator.settings import SimulatorSettings
 from perimeter.simulator.skills import SKILLS, Skill
 
@@ -44,6 +45,7 @@ __all__ = [
     "Conversation",
     "Faults",
     "RecordedRequest",
+    "Refusal",
     "Result",
     "Simulator",
     "SimulatorSettings",
