@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -144,6 +145,14 @@ def options_of(command: click.Command) -> set[str]:
     return {*flags, "--help", "-h"}
 
 
+def all_commands(command: click.Command, context: click.Context) -> Iterator[click.Command]:
+    """Yield a command and all those below it."""
+    yield command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from all_commands(command.get_command(context, name), context)
+
+
 def check_command(words: list[str]) -> None:
     """Fail unless `perimeter` takes these words."""
     context = click.Context(main)
@@ -173,11 +182,7 @@ def test_commands_exist(path):
     """Every `perimeter` command and flag that a document shows is understood."""
     for words in perimeter_commands(path):
         check_command(words)
-    context = click.Context(main)
-    known = set.union(
-        *(options_of(main.get_command(context, name)) for name in main.list_commands(context)),
-        options_of(main),
-    )
+    known = set.union(*(options_of(each) for each in all_commands(main, click.Context(main))))
     flags = {code.split()[0] for code in inline_code(path) if code.startswith("--")}
     assert flags <= known
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-CERTIFICATE = Path(__file__).parents[1] / "data" / "certificate.pem"
+CERTIFICATE = Path(__file__).parents[1] / "data" / "tls" / "certificate.pem"
 
 
 @pytest.fixture(scope="module", autouse=True)
