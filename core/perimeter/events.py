@@ -66,8 +66,13 @@ def _result(result: ToolResult) -> dict[str, Any]:
     return made
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _any(value: object) -> Any:
     """Return a value of an attribute as JSON values."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Message):
         return _message(value)
     if isinstance(value, Mapping):

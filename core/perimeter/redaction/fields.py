@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from perimeter.redaction import scanning
@@ -67,7 +68,12 @@ def headers(fields: Headers) -> Headers:
     Args:
         fields: Names and values; the names in any case.
     """
-    return tuple((name, header_value(name.lower(), value)) for name, value in fields)
+    return tuple(
+        [
+            (name, (_known_value if len(value) < _REPEATED else header_value)(name.lower(), value))
+            for name, value in fields
+        ]
+    )
 
 
 def header_value(name: bytes, value: bytes) -> bytes:
@@ -83,6 +89,11 @@ def header_value(name: bytes, value: bytes) -> bytes:
     text = value.decode("latin-1")
     spans = scanning.find(text)
     return scanning.masked(text, spans).encode("latin-1") if spans else value
+
+
+_REPEATED = 256
+"""Values of fewer bytes are nearly the same with every request, so what became of them is kept."""
+_known_value = lru_cache(maxsize=2048)(header_value)
 
 
 def _mask_pair(match: re.Match[bytes]) -> bytes:

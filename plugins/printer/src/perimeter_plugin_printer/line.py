@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import attrs
 
-from perimeter.redaction import excerpt
+from perimeter.redaction import HOLD, excerpt
 
 
 SESSION_STYLE = "session"
@@ -65,7 +66,13 @@ class Line:
 
 def short(value: object) -> str:
     """Return a short text from outside, such as a model's name, masked and of limited length."""
-    return excerpt(str(value), _LONGEST_NAME)
+    return _masked(str(value)[: _LONGEST_NAME + HOLD])
+
+
+@lru_cache(maxsize=2048)
+def _masked(text: str) -> str:
+    """Mask a name; the same few come again and again."""
+    return excerpt(text, _LONGEST_NAME)
 
 
 def counted(key: str, count: int, noun: str) -> Field:

@@ -13,8 +13,8 @@ from typing import TextIO
 
 log = logging.getLogger("perimeter.plugin.printer")
 
-_PIECE = 512
-"""Bytes that a pipe takes at once where it takes any (POSIX's smallest PIPE_BUF)."""
+_PIECE: int = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes at once where it takes any; 512 is the least that POSIX allows."""
 
 _STEP = 0.2
 """Seconds between two looks at whether the proxy stops."""

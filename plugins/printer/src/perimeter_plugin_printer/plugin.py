@@ -156,14 +156,14 @@ class Printer:
             Exception: What one of the records caused; the others are printed nevertheless.
         """
         failure: Exception | None = None
+        lines: list[str] = []
         for record in records:
-            if self._output.closed:
-                return
             try:
-                self._show(line_of(record, self.config))
+                lines.append(self._renderer.render(line_of(record, self.config)))
             except Exception as error:  # noqa: BLE001 - raised below, for the worker to count and log
                 failure = error
             self._printed += record.held
+        self._output.write("".join(lines))
         self._admit_losses()
         if failure is not None:
             raise failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from typing import Any
 
 from perimeter.redaction import excerpt
@@ -32,9 +33,12 @@ def _escaped(character: str) -> str:
     return character.encode("unicode-escape", "surrogatepass").decode("ascii")
 
 
+_is_word = re.compile(r'[^ "\\]+').fullmatch
+
+
 def quote(text: str) -> str:
     """Return `text` as one word: as it is where that is safe, otherwise as a JSON string."""
-    if text and text.isprintable() and not any(c in ' "\\' for c in text):
+    if _is_word(text) and text.isprintable():
         return text
     return escape(json.dumps(text, ensure_ascii=False))
 
