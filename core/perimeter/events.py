@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cattrs
@@ -23,8 +23,7 @@ def to_json(event: Event) -> dict[str, Any]:
     `tool_call`, `tool_result`, `media` (its own type is `media_type`) or `other` (`kind`). What is
     false or empty of a tool call's `server` and a result's `is_error` and `media` is left out.
     """
-    made: dict[str, Any] = _converter.unstructure(event)
-    return made
+    return _unstructured(event)
 
 
 def to_json_bytes(event: Event) -> bytes:
@@ -96,3 +95,5 @@ _converter.register_unstructure_hook(
         "attributes": _any(event.attributes),
     },
 )
+_unstructured: Callable[[Event], dict[str, Any]] = _converter.get_unstructure_hook(Event)
+"""Found once: the converter looks it up for each event."""
