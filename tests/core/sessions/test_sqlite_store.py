@@ -22,7 +22,7 @@ import pytest
 from conversation_turns import Said
 from driver import Proxy, Talk, Time, asks, client
 from perimeter.errors import ConfigError
-from perimeter.sessions import sqlite_file
+from perimeter.sessions import sqlite, sqlite_file
 from perimeter.sessions.memory import Limits
 from perimeter.sessions.records import Record, Turn
 from perimeter.sessions.snapshot import KeptSession, KeptTurn
@@ -57,6 +57,14 @@ class Restarts:
     def moved(self, talk: Talk) -> Talk:
         """Return a conversation that goes on with the newest store."""
         return attrs.evolve(talk, proxy=self.proxies[-1])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write more often and wait for less long than a proxy does; nothing else is different."""
+    monkeypatch.setattr(sqlite, "PERIOD", 0.05)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.2)
+    monkeypatch.setattr(sqlite, "LONGEST", 0.4)
 
 
 @pytest.fixture
