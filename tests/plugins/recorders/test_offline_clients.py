@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,14 @@ class Clients:
     anthropic: anthropic.Anthropic
 
     @classmethod
-    def of(cls, url: str) -> Clients:
-        """Return clients of a provider at an address."""
-        return cls(
-            openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0),
-            anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0),
-        )
+    @contextmanager
+    def of(cls, url: str) -> Iterator[Clients]:
+        """Provide clients of a provider at an address."""
+        with (
+            openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as gpt,
+            anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0) as claude,
+        ):
+            yield cls(gpt, claude)
 
 
 def chat(clients: Clients) -> Any:
@@ -109,27 +112,25 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
             plugins={"http_recorder": {"folder": str(folder)}},
         )
         built = application.build(settings, plugins={"http_recorder": HttpRecorder})
-        with serve(built.asgi) as proxy:
-            clients = Clients.of(proxy)
+        with serve(built.asgi) as proxy, Clients.of(proxy) as clients:
             got = {each.__name__: each(clients) for each in CALLS}
     return folder, got
 
 
 @pytest.fixture(scope="module")
-def offline(live: tuple[Path, dict[str, Any]]) -> Iterator[str]:
-    """Serve the recordings."""
-    with serve(app(live[0])) as url:
-        yield url
+def offline(live: tuple[Path, dict[str, Any]]) -> Iterator[Clients]:
+    """Serve the recordings, and return clients of them."""
+    with serve(app(live[0])) as url, Clients.of(url) as clients:
+        yield clients
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_clients_get_what_they_got(
-    call: Callable[[Clients], Any], live: tuple[Path, dict[str, Any]], offline: str
+    call: Callable[[Clients], Any], live: tuple[Path, dict[str, Any]], offline: Clients
 ) -> None:
     """Each call gives the same answer offline, with its id, and again when it is asked again."""
-    clients = Clients.of(offline)
-    assert call(clients) == live[1][call.__name__]
-    assert call(clients) == live[1][call.__name__]
+    assert call(offline) == live[1][call.__name__]
+    assert call(offline) == live[1][call.__name__]
 
 
 def test_no_key_is_in_the_recordings(live: tuple[Path, dict[str, Any]]) -> None:
@@ -139,9 +140,9 @@ def test_no_key_is_in_the_recordings(live: tuple[Path, dict[str, Any]]) -> None:
     assert "sk-proj-****" in written
 
 
-def test_what_was_not_recorded_is_not_found(offline: str) -> None:
+def test_what_was_not_recorded_is_not_found(offline: Clients) -> None:
     """The error is the provider's own, and names the nearest recording and where it differs."""
-    clients = Clients.of(offline)
+    clients = offline
     other = [{"role": "user", "content": "Something else"}]
     with pytest.raises(openai.NotFoundError, match=r"messages\.0\.content"):
         clients.openai.chat.completions.create(model="gpt-4o", messages=other)
@@ -151,9 +152,9 @@ def test_what_was_not_recorded_is_not_found(offline: str) -> None:
         clients.openai.embeddings.create(model="e", input="nobody asked this")
 
 
-def test_faults_happen_on_request(offline: str) -> None:
+def test_faults_happen_on_request(offline: Clients) -> None:
     """A recorded answer can be replaced by an error, or broken off."""
-    ask = Clients.of(offline).openai.chat.completions.create
+    ask = offline.openai.chat.completions.create
     asked: dict[str, Any] = {"model": "gpt-4o", "messages": QUESTION}
     with pytest.raises(openai.RateLimitError) as limited:
         ask(**asked, extra_headers={"x-perimeter-fault": "status=429; retry-after=7"})
