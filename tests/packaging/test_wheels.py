@@ -105,14 +105,26 @@ def test_version(command, installed):
 def test_plugins_list(installed):
     """Every plugin of the repository is found, and waits to be named in a configuration."""
     done = installed.run("perimeter", "plugins", "list")
-    entries = [
-        entry for each in PROJECTS.values() for entry in each.get("entry-points", {}).values()
-    ]
 
     assert done.returncode == 0, done.stderr
-    for names in entries:
-        for name in names:
-            assert re.search(rf"\b{name}\b.*\bidle\b", done.stdout)
+    for name in _contributed("perimeter.plugins"):
+        assert re.search(rf"\b{name}\b.*\bidle\b", done.stdout)
+
+
+def test_commands_of_plugins(installed):
+    """Every command that a plugin of the repository contributes is there, and can be imported."""
+    commands = _contributed("perimeter.commands")
+    assert commands
+    for name in commands:
+        done = installed.run("perimeter", name, "--help")
+        assert done.returncode == 0, done.stderr
+        assert f"Usage: perimeter {name}" in done.stdout
+
+
+def _contributed(group: str) -> list[str]:
+    """Return the names in an entry-point group over all projects."""
+    tables = (each.get("entry-points", {}) for each in PROJECTS.values())
+    return [name for table in tables for name in table.get(group, {})]
 
 
 def test_generated_configuration_is_valid(installed):

@@ -103,6 +103,20 @@ CHANGED = {
 }
 
 
+def test_a_request_that_was_recorded_decoded_is_no_damage(data: Path, tmp_path: Path) -> None:
+    """A compressed request is kept plain, so its head's length and encoding are not its body's."""
+    lines = true(1)
+    lines[0]["decoded"] = "gzip"
+    lines[0]["headers"] = [["content-encoding", "gzip"], ["content-length", "12"]]
+    write(data / "recording-1.jsonl", *lines)
+    result = invoke("verify")
+    assert result.exit_code == 0, result.output
+    assert "question 1" in invoke("show", "ex-1").output
+    target = tmp_path / "out.yaml"
+    invoke("export", "--cassette", target)
+    assert "gzip" not in target.read_text(encoding="utf-8")
+
+
 def test_verify_names_the_plugin_that_changed_a_response(data: Path) -> None:
     """Where received and delivered differ, it is said who did it; that is no damage."""
     write(data / "recording-1.jsonl", *true(1, end=CHANGED))

@@ -58,7 +58,7 @@ def _interaction(recording: Recording, base_url: str) -> Iterator[str]:
     body = request.data
     yield "- request:\n"
     yield f"    body: {_content(body) if body else 'null'}\n"
-    yield from _headers(request.headers, _HOP)
+    yield from _headers(request.headers, _HOP | _ENCODING if request.decoded else _HOP)
     yield f"    method: {_text(request.method)}\n"
     yield f"    uri: {_text(url_of(recording, base_url))}\n"
     yield "  response:\n"

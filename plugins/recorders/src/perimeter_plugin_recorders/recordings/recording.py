@@ -89,8 +89,9 @@ class Recording:
 
     def asked(self) -> bytes:
         """Return the request's body, its content-encoding undone where that can be."""
-        coding = field(self.request.headers, "content-encoding")
-        return _decoded(self.request.data, coding)
+        request = self.request
+        coding = "" if request.decoded else field(request.headers, "content-encoding")
+        return _decoded(request.data, coding)
 
     def header(self, name: str) -> str:
         """Return the first value of a field of the response's head, or ""."""

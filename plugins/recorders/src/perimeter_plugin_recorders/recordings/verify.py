@@ -84,7 +84,8 @@ def _at_the_beginning(recording: Recording) -> Iterator[str]:
     request = recording.request
     length = field(request.headers, "content-length")
     size = len(request.data)
-    if recording.legacy or request.truncated or request.streamed or not size:
+    unlike = request.truncated or request.streamed or request.decoded
+    if recording.legacy or unlike or not size:
         return
     if length.isdecimal() and int(length) != size:
         yield f"the request's body has {size} bytes, its head says {length}"
