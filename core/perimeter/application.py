@@ -26,7 +26,7 @@ from perimeter.sessions.stores import open_store
 from perimeter.settings import Settings, UpstreamSettings
 from perimeter.tracking import Tracker
 from perimeter.upstream import Transport
-from perimeter.upstream.httpx_transport import HttpxTransport
+from perimeter.upstream.choice import transport_for
 
 
 TransportFactory = Callable[[UpstreamSettings], Transport]
@@ -112,7 +112,7 @@ def build(
     settings: Settings,
     *,
     plugins: Mapping[str, type] | None = None,
-    transport: TransportFactory = HttpxTransport,
+    transport: TransportFactory = transport_for,
     clock: Clock | None = None,
     store: SessionStore | None = None,
     gateway: type[Gateway] = Gateway,

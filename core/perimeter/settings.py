@@ -277,12 +277,20 @@ class UpstreamSettings:
         help='Path under which clients reach it, such as "/azure".',
         validator=checks.path_prefix,
     )
-    transport: Literal["auto", "httpx"] = option("httpx", help="HTTP client used towards it.")
+    transport: Literal["auto", "h1", "httpx"] = option(
+        "auto",
+        help="HTTP client used towards it: 'h1' is the fast one, 'httpx' knows HTTP/2 and outgoing "
+        "proxies, 'auto' takes h1 where neither is needed.",
+    )
     http2: bool = option(False, help="Offer HTTP/2.")
     verify: bool = option(True, help="Check the server's certificate.")
     ca_file: str = option(
         "", help="PEM file of certificate authorities to trust instead of the usual ones."
     )
+    client_cert: str = option(
+        "", help="PEM file of a certificate to show to it, with its chain; the key may be in it."
+    )
+    client_key: str = option("", help="PEM file of that certificate's key.")
     connect_timeout: float = option(10.0, help="Seconds to connect.", validator=checks.duration)
     first_byte_timeout: float = option(
         600.0, help="Seconds until the response begins.", validator=checks.duration
@@ -300,6 +308,12 @@ class UpstreamSettings:
         4.0,
         help="Seconds an idle connection is kept; stay below the server's own limit.",
         validator=checks.duration_or_zero,
+    )
+    connection_max_age: float = option(
+        600.0,
+        help="Seconds after which a connection is not used again, so that changes of its address "
+        "are noticed (h1 only).",
+        validator=checks.duration,
     )
     max_retries: int = option(
         2,
@@ -324,6 +338,10 @@ class UpstreamSettings:
     def __attrs_post_init__(self) -> None:
         if self.ca_file and not self.verify:
             raise ValueError("ca_file has no meaning with verify = false")
+        if self.client_key and not self.client_cert:
+            raise ValueError("client_key has no meaning without client_cert")
+        if self.transport == "h1" and self.http2:
+            raise ValueError('http2 = true needs transport = "httpx" or "auto"')
         if self.credentials == "override" and not self.api_key:
             raise ValueError('credentials = "override" needs an api_key')
 

@@ -49,7 +49,7 @@ LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
 FENCES = {
     "litestar": {"application", "admin"},
     "uvicorn": {"server", "http_protocol", "testing"},
-    "httptools": {"http_protocol"},
+    "httptools": {"http_protocol", "upstream"},
     "httpx": {"upstream", "context", "demo"},
     "pluggy": {"hookspecs", "dispatch", "registry", "validation", "discovery"},
     "prometheus_client": {"metrics", "demo"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from time import time
 
-from perimeter.errors import UpstreamError
+from perimeter.errors import UpstreamClosed, UpstreamError
 from perimeter.settings import UpstreamSettings
 from perimeter.upstream import UpstreamHead
 from perimeter.verdicts import header
@@ -35,7 +35,10 @@ def retry_delay(
     backoff = FIRST_DELAY * 2.0 ** (attempts - 1)
     if error is not None:
         # Only what can't have had an effect upstream (design: before anything can have happened).
-        return min(backoff, settings.retry_max_delay) if error.retry_safe else None
+        if not error.retry_safe:
+            return None
+        # Nothing is wrong with an upstream that has closed an idle connection.
+        return 0.0 if isinstance(error, UpstreamClosed) else min(backoff, settings.retry_max_delay)
     if head is None or head.status not in settings.retry_statuses:
         return None
     asked = retry_after(head)

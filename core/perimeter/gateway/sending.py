@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from perimeter.dispatch import notify
-from perimeter.errors import UpstreamError
+from perimeter.errors import UpstreamClosed, UpstreamError
 from perimeter.gateway.headers import content_length
 from perimeter.gateway.retry import retry_delay
 from perimeter.upstream import UpstreamHead, UpstreamRequest
@@ -34,6 +34,8 @@ async def send(flow: Flow) -> UpstreamHead:
             delay = _delay_before_retry(flow, error, None)
             if delay is None:
                 raise
+            # The pool has more connections that were idle for as long as one that was closed.
+            request.fresh = isinstance(error, UpstreamClosed)
         else:
             delay = _delay_before_retry(flow, None, head)
             if delay is None:

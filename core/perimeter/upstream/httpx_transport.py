@@ -8,7 +8,6 @@ adds headers of its own.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +25,9 @@ from perimeter.errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
+from perimeter.upstream.environment import proxy_for
 from perimeter.upstream.protocol import Body, UpstreamHead, UpstreamRequest
+from perimeter.upstream.tls import context_for
 
 
 if TYPE_CHECKING:
@@ -288,25 +289,14 @@ def _wake(future: asyncio.Future[None] | None) -> None:
 
 
 def _build(settings: UpstreamSettings, url: httpx.URL) -> httpx.AsyncHTTPTransport:
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     limits = httpx.Limits(
         max_connections=settings.max_connections,
         max_keepalive_connections=settings.max_connections,
         keepalive_expiry=settings.keepalive_expiry,
     )
     return httpx.AsyncHTTPTransport(
-        verify=context, http2=settings.http2, limits=limits, proxy=proxy_for(url)
+        verify=context_for(settings),
+        http2=settings.http2,
+        limits=limits,
+        proxy=proxy_for(url.scheme, url.host),
     )
-
-
-def proxy_for(url: httpx.URL) -> str | None:
-    """Return the outgoing proxy that the environment names for a URL, or None."""
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import
-
-    if proxy_bypass(url.host):
-        return None
-    proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")

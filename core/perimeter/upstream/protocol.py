@@ -26,6 +26,7 @@ class UpstreamRequest:
             transport writes.
         body: The body (b"" for none), or its chunks as they come.
         length: How long a body of chunks will be, where that is known.
+        fresh: Whether it has to go over a connection that was not used before.
     """
 
     method: str
@@ -33,6 +34,7 @@ class UpstreamRequest:
     headers: Headers
     body: Body = b""
     length: int | None = None
+    fresh: bool = False
 
 
 @attrs.frozen
