@@ -21,7 +21,8 @@ from perimeter.errors import (
 )
 from perimeter.settings import UpstreamSettings
 from perimeter.upstream import UpstreamRequest
-from perimeter.upstream.httpx_transport import READ_AHEAD, HttpxTransport, proxy_for, translate
+from perimeter.upstream.environment import proxy_for
+from perimeter.upstream.httpx_transport import READ_AHEAD, HttpxTransport, translate
 
 
 REQUEST = UpstreamRequest("GET", "/a%2Fb//c?x=%41", ())
@@ -212,6 +213,6 @@ def test_outgoing_proxies(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "internal.example")
 
-    assert proxy_for(httpx.URL("https://api.example")) == "http://proxy.example:3128"
-    assert proxy_for(httpx.URL("https://internal.example")) is None
-    assert proxy_for(httpx.URL("http://api.example")) is None
+    assert proxy_for("https", "api.example") == "http://proxy.example:3128"
+    assert proxy_for("https", "internal.example") is None
+    assert proxy_for("http", "api.example") is None
