@@ -30,7 +30,8 @@ from typing import Any
 import psutil
 from bench import CONNECTIONS, STREAMS, Server, measure, started
 from load import conversations, request
-from servers import EVENTS, MemoryTransport
+from provider import EVENTS
+from servers import MemoryTransport
 
 
 RECORDERS = ("http_recorder", "message_logger", "event_recorder")

@@ -1,9 +1,13 @@
-"""The processes that the benchmark measures: run as `python servers.py floor|off|unread|proxy`."""
+"""
+The processes that the benchmark measures.
+
+Run as `python servers.py floor|passing|off|unread|proxy|failing [PORT]`: with a port, the proxy
+forwards to what listens there, over its real transport; without one it answers from memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,39 +17,18 @@ import uvicorn
 from litestar import Litestar, post
 from litestar.connection import Request
 from litestar.response import Response, Stream
-from load import ANSWER as TEXT
+from provider import ANSWER, EVENT, EVENT_SECONDS, EVENTS
 
 from perimeter import application as applications
 from perimeter import hookimpl, supervisor
 from perimeter.errors import ExchangeError
 from perimeter.options import option
 from perimeter.server import bind
-from perimeter.settings import ServerSettings, Settings, UpstreamSettings
+from perimeter.settings import ServerSettings, SessionSettings, Settings, UpstreamSettings
 from perimeter.upstream import UpstreamCall, UpstreamHead, UpstreamRequest
+from perimeter.upstream.choice import transport_for
 
 
-EVENTS = 50
-EVENT_SECONDS = 0.02
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-benchmark",
-        "object": "chat.completion",
-        "created": 1700000000,
-        "model": "bench-1",
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": TEXT},
-            }
-        ],
-        "usage": {"prompt_tokens": 250, "completion_tokens": 110, "total_tokens": 360},
-    }
-).encode()
-EVENT = (
-    b'data: {"id":"c","object":"chat.completion.chunk",'
-    b'"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
-)
 JSON_HEAD = UpstreamHead(
     200,
     (
@@ -155,6 +138,24 @@ class EveryObserver:
         """Do nothing."""
 
 
+class FailingSink(EveryObserver):
+    """A plugin that does nothing right: an observer that raises, and a sink that does."""
+
+    def __attrs_post_init__(self) -> None:
+        """Have a worker of its own."""
+        self._worker = self.context.worker(_fail)
+
+    @hookimpl
+    def on_response(self, exchange: Any) -> None:
+        """Hand the exchange to the sink, and fail."""
+        self._worker.put(exchange)
+        raise RuntimeError("an observer that fails")
+
+
+def _fail(batch: Any) -> None:
+    raise OSError("a sink that fails")
+
+
 def floor_app() -> Litestar:
     """Return a bare Litestar app that answers by itself what the memory transport answers."""
 
@@ -190,41 +191,43 @@ async def serve_floor(listener: Any) -> None:
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-async def serve_proxy(listener: Any, *, observed: bool, read: bool = True) -> None:
+async def serve_proxy(listener: Any, kind: str, port: str | None) -> None:
     """
-    Serve the proxy in front of memory.
+    Serve the proxy.
 
     Args:
         listener: The socket.
-        observed: Whether a plugin implements every observer.
-        read: Whether calls are read at all, which can't be switched off outside of this benchmark.
+        kind: `passing` has neither sessions nor plugins, `off` no plugins; the others have one that
+            implements every observer; that of `failing` fails, and `unread` reads no call, which
+            can't be switched off outside of this benchmark.
+        port: What it forwards to, or None to answer from memory.
     """
+    plugin = FailingSink if kind == "failing" else EveryObserver
+    plugins = {} if kind in {"passing", "off"} else {"every": plugin}
+    url = f"http://127.0.0.1:{port}" if port else "http://memory"
     settings = Settings(
         server=ServerSettings(port=0),
-        upstreams={"default": UpstreamSettings(type="openai", base_url="http://memory")},
-        plugins={"every": {}} if observed else {},
+        session=SessionSettings(enabled=kind != "passing"),
+        upstreams={"default": UpstreamSettings(type="openai", base_url=url)},
+        plugins={name: {} for name in plugins},
     )
-    plugins = {"every": EveryObserver} if observed else {}
-    application = applications.build(settings, plugins=plugins, transport=MemoryTransport)
-    if not read:
+    transport = transport_for if port else MemoryTransport
+    application = applications.build(settings, plugins=plugins, transport=transport)
+    if kind == "unread":
         application.tracker.follow = lambda _: None
     await supervisor.serve(application, listener)
 
 
-def main(kind: str) -> None:
+def main(kind: str, port: str | None = None) -> None:
     """Serve one of the candidates, and print its port."""
     import uvloop
 
     listener = bind("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
-    serving = (
-        serve_floor(listener)
-        if kind == "floor"
-        else serve_proxy(listener, observed=kind in {"proxy", "unread"}, read=kind != "unread")
-    )
+    serving = serve_floor(listener) if kind == "floor" else serve_proxy(listener, kind, port)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
