@@ -90,6 +90,7 @@ class RequestConnection:
     def lost(self) -> None:
         """Note that the connection is gone."""
         if self.cycle is None or self.cycle.response_complete:
+            self.cycle = None
             return
         self._lost = True
         self.cycle.disconnected = True
@@ -179,7 +180,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         request.cycle = self.cycle
         while self._requests and not _unanswered(self._requests[0]):
-            self._requests.popleft()
+            # Its scope leads back to it: let go, or each request waits for the garbage collector.
+            self._requests.popleft().cycle = None
         self._requests.append(request)
 
     def on_body(self, body: bytes) -> None:
