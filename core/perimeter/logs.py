@@ -10,8 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,6 +143,20 @@ class ErrorStreamHandler(_Discreet, logging.StreamHandler[Any]):
 class PrivateFileHandler(_Discreet, RotatingFileHandler):
     """Writes to a file that only its owner can read, and starts a new one when it is full."""
 
+    def rotate_if_full(self) -> None:
+        """Start a new file if this one is full."""
+        path = Path(self.baseFilename)
+        with self.lock or nullcontext(), suppress(OSError):
+            if self.maxBytes and path.stat().st_size >= self.maxBytes:
+                self.doRollover()
+
+    def _open(self) -> IO[Any]:  # type: ignore[override]
+        return open(self.baseFilename, self.mode, encoding="utf-8", opener=_private)
+
+
+class FollowingFileHandler(_Discreet, WatchedFileHandler):
+    """Writes to a file that another process rotates; only its owner can read it."""
+
     def _open(self) -> IO[Any]:  # type: ignore[override]
         return open(self.baseFilename, self.mode, encoding="utf-8", opener=_private)
 
@@ -150,7 +165,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def configure(settings: LoggingSettings, secrets: Iterable[Secret] = ()) -> None:
+def configure(
+    settings: LoggingSettings, secrets: Iterable[Secret] = (), *, follows: bool = False
+) -> None:
     """Set up logging for this process, in place of what an earlier call set up.
 
     Libraries (uvicorn, httpx and others) are heard from warnings on, at any level: their lower
@@ -159,12 +176,13 @@ def configure(settings: LoggingSettings, secrets: Iterable[Secret] = ()) -> None
     Args:
         settings: The `[logging]` table.
         secrets: Values that are masked wherever they appear.
+        follows: Whether another process writes to the same file too, and rotates it.
 
     Raises:
         ConfigError: If the file cannot be written.
 
     """
-    handler = _handler(settings)
+    handler = _handler(settings, follows=follows)
     mask = Masker(secrets)
     handler.setFormatter(JsonFormatter(mask) if settings.format == "json" else TextFormatter(mask))
     root = logging.getLogger()
@@ -177,10 +195,19 @@ def configure(settings: LoggingSettings, secrets: Iterable[Secret] = ()) -> None
     logging.getLogger("perimeter").setLevel(level)
 
 
-def _handler(settings: LoggingSettings) -> logging.Handler:
+def rotate() -> None:
+    """Rotate the file if it is full; it may be others that have filled it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrivateFileHandler):
+            handler.rotate_if_full()
+
+
+def _handler(settings: LoggingSettings, *, follows: bool) -> logging.Handler:
     if not settings.file:
         return ErrorStreamHandler()
     try:
+        if follows:
+            return FollowingFileHandler(settings.file, encoding="utf-8")
         return PrivateFileHandler(
             Path(settings.file),
             maxBytes=settings.max_file_size,

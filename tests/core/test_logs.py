@@ -1,5 +1,6 @@
 """Logging: what is written, where to, and what is never written."""
 
+import contextlib
 import io
 import json
 import logging
@@ -201,6 +202,30 @@ def test_the_file_is_private_and_rotated(log: logging.Logger, tmp_path: Path) ->
     ]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert "record 19" in path.read_text()
+
+
+def test_several_processes_write_to_a_file_that_one_rotates(
+    log: logging.Logger, tmp_path: Path
+) -> None:
+    """A full file is rotated by whoever does so; who follows goes on in the new one."""
+    path = tmp_path / "perimeter.log"
+    settings = LoggingSettings(file=str(path), max_file_size=200)
+    other = logs.FollowingFileHandler(path, encoding="utf-8")
+    with contextlib.closing(other):
+        for number in range(20):
+            other.emit(logging.LogRecord("x", logging.INFO, "", 0, f"before {number:4} ", (), None))
+        other.emit(logging.LogRecord("x", logging.INFO, "", 0, "before" * 10, (), None))
+        logs.configure(settings)
+        logs.rotate()
+        logs.rotate()
+        other.emit(logging.LogRecord("x", logging.INFO, "", 0, "after", (), None))
+
+    assert [file.name for file in sorted(tmp_path.iterdir())] == [
+        "perimeter.log",
+        "perimeter.log.1",
+    ]
+    assert path.read_text() == "after\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_file_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:

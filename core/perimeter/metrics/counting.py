@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -27,6 +27,7 @@ from perimeter.metrics.models import KINDS, Models
 from perimeter.metrics.negotiation import wants_json
 from perimeter.metrics.numbers import PluginInfo, Source, Timings
 from perimeter.metrics.sessions import MINUTE, QUARTER, SessionNumbers, Sessions
+from perimeter.metrics.snapshot import Collected, Snapshot
 
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Metrics:
     """
     Everything that one application counts. Each has a registry of its own.
 
+    Attributes:
+        whole: Gives what all workers have counted; None where there is only this one.
+
     Args:
         clock: Gives seconds that never go back; rates are measured by it.
     """
@@ -56,6 +60,7 @@ class Metrics:
         self.parse_errors: Tally[str] = Tally()
         self.sessions = Sessions(clock)
         self.source = Source()
+        self.whole: Callable[[], Awaitable[Snapshot | None]] | None = None
         self._own: dict[str, tuple[Counter | Gauge | Histogram, tuple[str, ...]]] = {}
         self.registry.register(NumbersCollector(self))
         ProcessCollector(registry=self.registry)
@@ -165,23 +170,25 @@ class Metrics:
         """Return what a plugin makes its own metrics with."""
         return PluginMetrics(self, f"perimeter_{_word(name)}_")
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str, whole: Snapshot | None = None) -> tuple[bytes, str]:
         """
         Write all metrics, or the statistics of sessions for who asks for JSON.
 
         Args:
             accept: The request's Accept header.
+            whole: What to write, where that is more than this application's own.
 
         Returns:
             The body, as Prometheus text, OpenMetrics or JSON, and its content type.
         """
         if wants_json(accept):
-            return msgspec.json.encode(self.session_numbers().document()), "application/json"
+            numbers = self.session_numbers() if whole is None else whole.numbers
+            return msgspec.json.encode(numbers.document()), "application/json"
         try:
             encoder, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no version
             encoder, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
-        return encoder(self.registry), content_type
+        return encoder(self.registry if whole is None else Collected(whole)), content_type
 
     def session_numbers(self) -> SessionNumbers:
         """Return what the statistics of sessions are made of, as it is now."""

@@ -49,3 +49,9 @@ class Rate:
         before = int(self.clock() // 1) - seconds
         counted = zip(self._seconds, self._counts, strict=True)
         return sum(count for second, count in counted if second > before)
+
+    def counted(self) -> dict[int, int]:
+        """Return the seconds remembered in which there was an event, each with their number."""
+        oldest = int(self.clock() // 1) - self.span
+        counted = zip(self._seconds, self._counts, strict=True)
+        return {second: count for second, count in counted if count and second > oldest}

@@ -113,7 +113,7 @@ class Registry:
                 closer = await call(bound)
             except BaseException as error:  # Ctrl-C cancels it
                 await close()
-                await self._release()
+                await self.release()
                 if not isinstance(error, (Exception, SystemExit)):
                     raise
                 raise self._failure(bound, error) from error
@@ -190,10 +190,10 @@ class Registry:
         for bound in reversed(self.lifecycle["shutdown"]):
             if bound.plugin not in unstarted:
                 await self._quietly(bound)
-        await self._release()
+        await self.release()
 
-    async def _release(self) -> None:
-        """Let go of what contexts hold."""
+    async def release(self) -> None:
+        """Let go of what contexts hold; `shutdown` does so at its end."""
         jobs = [plugin.jobs for plugin in self.plugins.values()]
         await asyncio.gather(*(each.drain(self._patience) for each in jobs))
         await asyncio.gather(*(each.cancel(self._patience) for each in jobs))

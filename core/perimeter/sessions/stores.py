@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from perimeter.errors import ConfigError, Problem
 from perimeter.sessions.evidence import SessionStore
 from perimeter.sessions.memory import Limits, MemoryStore
+from perimeter.sessions.snapshot import SharedStore
 from perimeter.settings import SessionSettings
 
 
@@ -50,6 +52,22 @@ def open_store(
     known = ", ".join(["memory", "sqlite", *offered])
     message = f'[session] store names no store: "{settings.store}"; there is {known}'
     raise ConfigError([Problem(message)])
+
+
+def open_shared(
+    settings: SessionSettings, clock: Callable[[], float], data_root: Path
+) -> SharedStore | None:
+    """
+    Return the store that one process has for several workers; None where a plugin has it.
+
+    Raises:
+        ConfigError: A newer version has made its file.
+    """
+    if settings.store == "memory":
+        return SharedStore(limits_of(settings), clock)
+    if settings.store == "sqlite":
+        return cast("SharedStore", open_store(settings, {}, clock, data_root))
+    return None
 
 
 def limits_of(settings: SessionSettings) -> Limits:
