@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import attrs
 from litestar import Litestar, asgi
 
-from perimeter import admin, registry
+from perimeter import admin, logs, registry
 from perimeter.configuration import Overrides, load
+from perimeter.configuration.changes import applicable
 from perimeter.context import Clock, data_root
 from perimeter.gateway.client import Receive, Scope, Send
 from perimeter.gateway.gateway import Gateway
@@ -46,6 +47,7 @@ class Application:
         tracker: Follows calls of models.
         started_at: Monotonic time at which it was built.
         draining: Whether it is stopping; `/health` says so.
+        transport: Makes the connections to an upstream.
         asgi: The ASGI application, admin included.
     """
 
@@ -55,6 +57,7 @@ class Application:
     upstreams: Mapping[str, Upstream]
     gateway: Gateway
     tracker: Tracker
+    transport: TransportFactory = transport_for
     started_at: float = attrs.field(factory=time.monotonic)
     draining: bool = False
     asgi: Litestar = attrs.field(init=False)
@@ -95,6 +98,40 @@ class Application:
         await self.registry.startup()
         self.tracker.start()
 
+    def reload(self, settings: Settings, log_to: Callable[..., None] = logs.configure) -> list[str]:
+        """
+        Take over a new configuration, as far as that is possible while calls are under way.
+
+        Args:
+            settings: What is wanted.
+            log_to: Sets up logging, as `logs.configure` does.
+
+        Returns:
+            The keys of what needs a restart.
+
+        Raises:
+            ConfigError: The log can't be written as it says; nothing has changed.
+            OSError: An upstream's certificate can't be read; nothing has changed.
+        """
+        settings, waiting = applicable(self.settings, settings)
+        upstreams = self._upstreams(settings)
+        log_to(settings.logging, [*self.settings.secrets(), *settings.secrets()])
+        replaced = [each for each in self.upstreams.values() if each not in upstreams.values()]
+        self.settings = self.registry.settings = settings
+        self.upstreams = upstreams
+        self.gateway.configure(settings.server, _router(settings, upstreams, self.registry))
+        self.gateway.retirement.add(replaced)
+        return waiting
+
+    def _upstreams(self, settings: Settings) -> dict[str, Upstream]:
+        """Return the upstreams of a configuration: those whose table is the same stay."""
+        return {
+            name: self.upstreams[name]
+            if name in self.upstreams and self.upstreams[name].settings == table
+            else Upstream.build(name, table, self.transport(table))
+            for name, table in settings.upstreams.items()
+        }
+
     def places(self) -> list[str]:
         """Return lines that say what is written where."""
         path = getattr(self.tracker.store, "path", None)
@@ -104,8 +141,13 @@ class Application:
         """End all sessions, stop the plugins, then close every connection."""
         await self.tracker.stop()
         await self.registry.shutdown()
+        await self.close_upstreams()
+
+    async def close_upstreams(self) -> None:
+        """Close every connection to an upstream."""
         for upstream in self.upstreams.values():
             await upstream.transport.close()
+        await self.gateway.retirement.close()
 
 
 def build(
@@ -141,7 +183,6 @@ def build(
         name: Upstream.build(name, table, transport(table))
         for name, table in settings.upstreams.items()
     }
-    default = settings.default_upstream or next(iter(upstreams))
     if store is None:
         store = _open_store(settings, loaded, clock)
     tracker = Tracker(
@@ -154,7 +195,7 @@ def build(
         clock=clock,
     )
     metrics.bind_sessions(lambda: tracker.store.active)
-    router = Router(upstreams, default, loaded.dialects)
+    router = _router(settings, upstreams, loaded)
     data_path = gateway(
         settings.server,
         router,
@@ -165,13 +206,19 @@ def build(
         clock=clock.monotonic,
         wall_clock=clock.time,
     )
+    application = Application(settings, loaded, metrics, upstreams, data_path, tracker, transport)
     metrics.bind(
         in_flight=lambda: data_path.in_flight,
         connections=lambda: {
-            name: upstream.transport.connections for name, upstream in upstreams.items()
+            name: upstream.transport.connections for name, upstream in application.upstreams.items()
         },
     )
-    return Application(settings, loaded, metrics, upstreams, data_path, tracker)
+    return application
+
+
+def _router(settings: Settings, upstreams: Mapping[str, Upstream], loaded: Registry) -> Router:
+    default = settings.default_upstream or next(iter(upstreams))
+    return Router(upstreams, default, loaded.dialects)
 
 
 def _open_store(settings: Settings, loaded: Registry, clock: Clock) -> SessionStore:

@@ -17,6 +17,7 @@ from perimeter.gateway.client import Client, Receive, Scope, Send
 from perimeter.gateway.flow import Flow
 from perimeter.gateway.headers import to_upstream
 from perimeter.gateway.recording import Recordable
+from perimeter.gateway.retirement import Retirement
 from perimeter.gateway.routing import Route, Router
 from perimeter.gateway.upstream import Upstream
 from perimeter.metrics import Metrics
@@ -45,6 +46,7 @@ class Gateway:
         capture_limit: Bytes of a body that plugins get to see.
         response_headers: Whether responses get our own header fields.
         closed: Whether new requests are answered 503, because the proxy is stopping.
+        retirement: Upstreams that are not used for new requests any more.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Gateway:
         self._identity = bool(hooks.guard_response or hooks.guard_stream)
         self._capture = settings.capture_limit if hooks.observes else 0
         self._active: set[Flow] = set()
+        self.retirement = Retirement(lambda: (flow.upstream for flow in self._active))
         self._idle = asyncio.Event()
         self._idle.set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -96,13 +99,26 @@ class Gateway:
             exchange = self._open(scope, route, headers)
             flow = self.flow(scope, exchange, route.upstream, receive, client)
             self._enter(flow)
-            await flow.run()
+            try:
+                await flow.run()
+            finally:
+                if self.retirement.waiting:
+                    self.retirement.look()
 
     def flow(
         self, scope: Scope, exchange: Exchange, upstream: Upstream, receive: Receive, client: Client
     ) -> Flow:
         """Return what carries an exchange; a playback has its own."""
         return Flow(self, exchange, upstream, receive, client)
+
+    def configure(self, settings: ServerSettings, router: Router) -> None:
+        """Take over what can change while the proxy runs; calls under way keep their upstream."""
+        self.router = router
+        self.access = Access(settings)
+        self.budget.each, self.budget.total = settings.max_body_size, settings.body_budget
+        self.capture_limit = settings.capture_limit
+        self.response_headers = settings.response_headers
+        self._capture = settings.capture_limit if self.hooks.observes else 0
 
     @property
     def in_flight(self) -> int:
