@@ -23,6 +23,7 @@ from perimeter.gateway.access import (
 
 if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
+    from litestar.types import Guard
 
     from perimeter.application import Application
     from perimeter.settings import ServerSettings
@@ -86,10 +87,12 @@ def handlers(application: Application) -> list[Any]:
         }
         return Response(body, status_code=503 if application.draining else 200)
 
-    @route("/metrics", http_method=READ, sync_to_thread=False)
-    def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    @route("/metrics", http_method=READ)
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         accept = ",".join(request.headers.getall("accept", []))
-        body, content_type = application.metrics.render(accept)
+        metrics = application.metrics
+        whole = await metrics.whole() if metrics.whole is not None else None
+        body, content_type = metrics.render(accept, whole)
         return Response(body, headers={"content-type": content_type, "vary": "accept"})
 
     @route("/config", http_method=READ, sync_to_thread=False, guards=[_access(application)])
@@ -110,5 +113,14 @@ def plugin_routers(application: Application) -> list[Router]:
     ]
 
 
-def _access(application: Application) -> AdminAccess:
-    return AdminAccess(application.settings.server)
+def _access(application: Application) -> Guard:
+    settings, check = application.settings.server, AdminAccess(application.settings.server)
+
+    def access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        nonlocal settings, check
+        if application.settings.server is not settings:  # it was reloaded
+            settings = application.settings.server
+            check = AdminAccess(settings)
+        check(connection, handler)
+
+    return access

@@ -4,6 +4,7 @@ Durations are seconds (a float, integers are accepted), sizes are bytes. ``perim
 fills these classes; everything else only reads them.
 """
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,14 +28,18 @@ PUBLIC_BASE_URLS: Mapping[str, str] = {
 }
 """Where a provider listens when nothing else is said; ``raw`` can be anywhere."""
 
+MOST_WORKERS = 64
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _KIB = 1024
 _MIB = 1024 * _KIB
 
 
-def _only_one_worker(_instance: Any, _attribute: Any, value: int) -> None:
-    if value != 1:
-        raise ValueError(f"must be 1: this version runs one worker process, not {value}")
+def _possible_workers(_instance: Any, _attribute: Any, value: int) -> None:
+    if not 1 <= value <= MOST_WORKERS:
+        raise ValueError(f"must be between 1 and {MOST_WORKERS}, not {value}")
+    if value > 1 and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError(f"must be 1 on this platform, which has no SO_REUSEPORT, not {value}")
 
 
 @attrs.frozen
@@ -50,7 +55,9 @@ class ServerSettings:
         4000, help="Port to listen on; 0 takes any free one.", validator=checks.between(0, 65535)
     )
     workers: int = option(
-        1, help="Worker processes; this version runs exactly 1.", validator=_only_one_worker
+        1,
+        help="Worker processes that share the port; one per processor core is plenty.",
+        validator=_possible_workers,
     )
     default_upstream: str = option(
         "",

@@ -2,31 +2,40 @@
 The process that a proxy is run by.
 
 With one worker, supervisor and worker are the same process: what there is one of per proxy
-(`supervise`) is set up first and let go of last, around the worker's own life.
+(`supervise`) is set up first and let go of last, around the worker's own life. With several, the
+same is done around the lives of all, which are processes of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
+import os
 import signal
-import sys
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from perimeter import application as applications
-from perimeter import logs
+from perimeter import logs, process
+from perimeter.context import Clock, data_root
 from perimeter.errors import PerimeterError
 from perimeter.gateway.access import is_loopback
+from perimeter.reloading import Load, on_hangup
 from perimeter.server import Server, bind
+from perimeter.sessions.memory import MemoryStore
+from perimeter.sessions.stores import limits_of, open_shared
+from perimeter.workers.address import reserve
+from perimeter.workers.pool import Pool
+from perimeter.workers.sharing import shared
 
 
 if TYPE_CHECKING:
     import socket
 
     from perimeter.application import Application
+    from perimeter.sessions.evidence import SessionStore
+    from perimeter.sessions.snapshot import SharedStore
     from perimeter.settings import Settings
 
 log = logging.getLogger("perimeter.supervisor")
@@ -36,13 +45,14 @@ class ListenError(PerimeterError):
     """The proxy can't listen where it is told to."""
 
 
-def run(settings: Settings, *, announce: Callable[[str], None]) -> int:
+def run(settings: Settings, *, announce: Callable[[str], None], reload: Load | None = None) -> int:
     """
     Run a proxy until it is told to stop.
 
     Args:
         settings: The effective configuration.
         announce: Shows a line to the person who started it.
+        reload: Loads the configuration again, on SIGHUP.
 
     Returns:
         The exit code.
@@ -53,11 +63,18 @@ def run(settings: Settings, *, announce: Callable[[str], None]) -> int:
         ListenError: The address can't be had.
     """
     logs.configure(settings.logging, settings.secrets())
-    application = applications.build(settings)
+    several = settings.server.workers > 1
+    store = _shared_store(settings) if several else None
+    application = applications.build(settings, store=store or _no_store(settings, several))
     listener = listen(settings)
+    serving = (
+        supervise(application, listener, announce=announce, reload=reload, store=store)
+        if several
+        else serve(application, listener, announce=announce, reload=reload)
+    )
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_stoppable(serve(application, listener, announce=announce)))
+        with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
+            runner.run(process.stoppable(serving))
     except asyncio.CancelledError:
         log.info("stopped before it had started")
     except KeyboardInterrupt:  # only while nobody else handles the signal: starting or ending
@@ -67,22 +84,13 @@ def run(settings: Settings, *, announce: Callable[[str], None]) -> int:
     return 0
 
 
-async def _stoppable(serving: Coroutine[Any, Any, None]) -> None:
-    """Let SIGTERM end the start-up, too; once it serves, the server takes the signal itself."""
-    task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if task is not None:
-        with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows, or a thread
-            loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    await serving
-
-
 async def serve(
     application: Application,
     listener: socket.socket,
     *,
     announce: Callable[[str], None] = lambda _: None,
     started: Callable[[Server], None] = lambda _: None,
+    reload: Load | None = None,
 ) -> None:
     """
     Serve an application from start-up to the end of its drain.
@@ -92,22 +100,17 @@ async def serve(
         listener: Where it listens.
         announce: Shows a line to the person who started it.
         started: Given the server once it accepts; its `stop` begins the drain.
+        reload: Loads the configuration again, on SIGHUP.
     """
     close = await application.registry.supervise()
     try:
         await application.startup()
         try:
-            spare_collector()
-            share_interpreter()
+            process.spare_collector()
+            process.share_interpreter()
             server = Server(application)
-            host, port = listener.getsockname()[:2]
-            log.info("listening on %s port %d", host, port)
-            for warning in warnings(application):
-                log.warning("%s", warning)
-            # Whoever started the proxy may have stopped reading; that is no reason to end it.
-            with contextlib.suppress(OSError):
-                for line in summary(application, listener.getsockname()[:2]):
-                    announce(line)
+            on_hangup(application, reload, server.stop)
+            _tell(application, listener, announce)
             started(server)
             await server.serve(sockets=[listener])
         finally:
@@ -116,22 +119,59 @@ async def serve(
         await close()
 
 
-def spare_collector() -> None:
+async def supervise(
+    application: Application,
+    reserved: socket.socket,
+    *,
+    announce: Callable[[str], None],
+    reload: Load | None,
+    store: SharedStore | None,
+) -> None:
     """
-    Let the garbage collector look less often at what stays.
+    Have several workers serve, from their start-up to the end of their drain.
 
-    Nearly all that a call leaves behind goes without the collector's help, and what was loaded at
-    the start is never garbage. With CPython's own thresholds a third of the cost of reading calls
-    was spent in here.
+    Args:
+        application: This process's own: it has what there is one of per proxy, and serves nobody.
+        reserved: Keeps the address where the workers listen.
+        announce: Shows a line to the person who started it.
+        reload: Loads the configuration again, on SIGHUP.
+        store: The sessions that workers share; None where a plugin's store is shared by itself.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    close = await application.registry.supervise()
+    try:
+        async with shared(store) as path:
+            pool = Pool(application, reserved, path)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                process.on_signal(number, pool.stop)
+            on_hangup(application, reload, pool.stop, pool.reload)
+            await pool.run(lambda: _tell(application, reserved, announce))
+    finally:
+        await application.registry.release()
+        await close()
+        await application.close_upstreams()
 
 
-def share_interpreter() -> None:
-    """Let the event loop have the interpreter again after half a millisecond, not after five."""
-    sys.setswitchinterval(0.0005)
+def _shared_store(settings: Settings) -> SharedStore | None:
+    return open_shared(settings.session, Clock().time, data_root(os.environ))
+
+
+def _no_store(settings: Settings, several: bool) -> SessionStore | None:
+    """Return what a supervisor has in place of a plugin's store, which its workers open."""
+    return MemoryStore(limits_of(settings.session), Clock().time) if several else None
+
+
+def _tell(
+    application: Application, listener: socket.socket, announce: Callable[[str], None]
+) -> None:
+    """Say that the proxy serves, and where."""
+    address = listener.getsockname()[:2]
+    log.info("listening on %s port %d", *address)
+    for warning in warnings(application):
+        log.warning("%s", warning)
+    # Whoever started the proxy may have stopped reading; that is no reason to end it.
+    with contextlib.suppress(OSError):
+        for line in summary(application, address):
+            announce(line)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -143,7 +183,7 @@ def listen(settings: Settings) -> socket.socket:
     """
     host, port = settings.server.host, settings.server.port
     try:
-        return bind(host, port)
+        return (bind if settings.server.workers == 1 else reserve)(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"can't listen on {host} port {port}: {reason}"
@@ -183,11 +223,3 @@ def warnings(application: Application) -> list[str]:
     if not server.admin_token:
         found.append("/config and plugin pages are closed: set [server] admin_token to open them")
     return found
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - absent on Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -165,7 +165,8 @@ def test_towers_are_refused(text: str) -> None:
         "port = -1",
         "host = 5",
         'host = ""',
-        "workers = 2",
+        "workers = 0",
+        "workers = 65",
         'response_headers = "false"',
         "response_headers = 0",
         'tokens = "abc"',
@@ -238,7 +239,7 @@ def test_an_unknown_provider_type_lists_the_types() -> None:
 def test_all_problems_come_at_once_with_file_key_and_line() -> None:
     """Mistakes in several tables, also several validators in one, are told together."""
     text = (
-        "[server]\nport = 70000\nworkers = 3\nbogus = 1\n"
+        "[server]\nport = 70000\nworkers = 300\nbogus = 1\n"
         '[logging]\nformat = "xml"\nlevel = "loud"\n'
         '[upstreams.a]\nbase_url = "nowhere"\n'
         "[plugins]\nprinter = 5\n"

@@ -1,5 +1,6 @@
 """`perimeter run`."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says why i
 @click.option(
     "--plugin", "plugins", metavar="NAME", multiple=True, help="Plugin to run; may be repeated."
 )
-@click.option("--workers", metavar="N", type=int, help="Worker processes; this version runs 1.")
+@click.option("--workers", metavar="N", type=int, help="Worker processes that share the port [1].")
 def run(config: Path | None, api_key: str | None, **flags: Any) -> None:
     """Run the proxy until it is stopped.
 
@@ -56,12 +57,14 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
     from perimeter.configuration import Overrides, load  # noqa: PLC0415
     from perimeter.discovery import problems_of_plugins  # noqa: PLC0415 - help must be fast
 
-    settings = load(
+    read = functools.partial(
+        load,
         config,
         environ=os.environ,
         overrides=Overrides(**flags),
         check_plugins=problems_of_plugins,
     )
+    settings = read()
     from perimeter import supervisor  # noqa: PLC0415 - imported only with a usable configuration
 
-    return supervisor.run(settings, announce=click.echo)
+    return supervisor.run(settings, announce=click.echo, reload=read)
