@@ -1,16 +1,16 @@
 """
 The sessions of several workers: the side of a worker.
 
-Calls never depend on the other side. What it has not answered in time is placed by a store of the
-worker's own, as are all calls while it is gone; a session may then be seen as two.
+Calls never depend on the other side. While it is gone, or hangs, calls are placed by a store of the
+worker's own; a session may then be seen as two.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import attrs
@@ -29,29 +29,27 @@ from perimeter.sessions.remote_messages import (
     More,
     Over,
     Placed,
-    Tell,
+    Said,
+    Say,
     WireError,
     frame,
 )
-from perimeter.sessions.remote_plain import (
-    PlainReply,
-    ended_of,
-    plain_evidence,
-    plain_reply,
-    resolution_of,
-)
+from perimeter.sessions.remote_plain import ended_of, plain_evidence, resolution_of
+from perimeter.sessions.remote_replies import SIDES, Replies, telling
 
 
 log = logging.getLogger("perimeter.sessions")
 
-PATIENCE = 0.04
-"""Seconds that an answer may take."""
-GRACE = 0.005
+PATIENCE = 1.0
+"""
+Seconds after which a server that does not answer is given up.
+
+Calls go on without their session after less (see `Tracker`): one that is known late is better than
+one that is taken for two.
+"""
+GRACE = 0.05
 """Seconds more: an answer may be there, and this loop was too busy to read it."""
-UNSENT = 1024
-"""So many replies wait for the other side to come back."""
-_SIDES = 256
-"""The lowest byte of a turn's session number says whose it is: 0 is the worker's own store."""
+_SAID = frame(Said())
 
 
 class RemoteStore:
@@ -90,8 +88,9 @@ class RemoteStore:
         self._side = 1
         self._keeper = Keeper(path, self._take, self._lost)
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: deque[Call | Collection] = deque()
-        self._unsent: deque[Reply] = deque(maxlen=UNSENT)
+        self._waiting: dict[int, Call | Collection] = {}
+        self._numbers = count(1)
+        self._replies = Replies(self._tell)
         self._untold: list[Ended] = []
         self._complained = self._leaving = False
 
@@ -101,33 +100,25 @@ class RemoteStore:
         return self._active + self._local.active
 
     def resolve(self, evidence: Evidence, writes: Sequence[Reply]) -> Awaitable[Resolution]:
-        """Take what became of earlier calls, then place this one; answers within 50 ms."""
-        loop = asyncio.get_running_loop()
-        call = Call(evidence, loop.create_future(), loop.time() + PATIENCE)
+        """Take what became of earlier calls, then place this one; it never fails to answer."""
+        self.write(writes)
         link = self._keeper.usable()
+        loop = asyncio.get_running_loop() if link is None else link.loop
+        call = Call(evidence, loop.create_future(), loop.time() + PATIENCE)
         if link is None:
-            self.write(writes)
             self._place_here(call)
         else:
-            self._ask(link, call, self._remote(writes))
+            self._ask(link, call)
         return call.future
 
     def write(self, replies: Sequence[Reply]) -> None:
-        """Take what became of calls; it is sent at once, in order with the calls."""
-        link = self._keeper.usable()
-        remote = self._remote(replies)
-        if not remote:
-            return
-        if link is None:
-            self._unsent.extend(reply for reply in replies if reply.turn[0] % _SIDES)
-            return
-        try:
-            link.send(frame(Tell(remote)))
-        except WireError as error:  # tools are all that can be so large
-            log.info("tool calls are not kept: %s", error)
-            for reply in remote:
-                reply.tools.clear()
-            link.send(frame(Tell(remote)))
+        """Take what became of calls; it is sent with the next call, or soon."""
+        for reply in replies:
+            number, side = divmod(reply.turn[0], SIDES)
+            if side:
+                self._replies.add(reply)
+            else:
+                self._local.write([attrs.evolve(reply, turn=(number, reply.turn[1]))])
 
     async def sweep(self) -> Sequence[Ended]:
         """Return the sessions that ended since; each is told to one worker only."""
@@ -138,28 +129,33 @@ class RemoteStore:
         self._leaving = True
         ended = await self._collect(leaving=True)
         await self._keeper.close()
+        self._replies.close()
         if self._timer is not None:
             self._timer.cancel()
         return [*ended, *await self._local.close()]
 
     # -- questions
 
-    def _ask(self, link: Link, call: Call, replies: list[PlainReply]) -> None:
+    def _ask(self, link: Link, call: Call) -> None:
+        replies, number = self._replies.take(self._side), next(self._numbers)
         history = wire(call.evidence.history, whole=call.whole)
         try:
-            data = frame(Ask(replies, plain_evidence(call.evidence, history)))
+            data = frame(Ask(number, replies, plain_evidence(call.evidence, history)))
         except WireError as error:
+            if replies:  # they may be what is too large
+                link.send(telling(replies))
+                self._ask(link, call)
+                return
             log.info("a call is placed by this worker alone: %s", error)
             self._place_here(call)
             return
-        self._await(link, call, data)
+        self._await(link, number, call, data)
 
-    def _await(self, link: Link, asking: Call | Collection, data: bytes) -> None:
-        self._waiting.append(asking)
+    def _await(self, link: Link, number: int, asking: Call | Collection, data: bytes) -> None:
+        self._waiting[number] = asking
         link.send(data)
         if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(PATIENCE, self._look, None)
+            self._timer = link.loop.call_later(PATIENCE, self._look, None)
 
     def _look(self, suspect: Call | Collection | None) -> None:
         """Look for questions that have waited too long: they are not answered any more."""
@@ -167,7 +163,7 @@ class RemoteStore:
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        oldest = min(self._waiting, key=lambda each: each.deadline)
+        oldest = next(iter(self._waiting.values()))
         if oldest.deadline > loop.time():
             self._timer = loop.call_at(oldest.deadline, self._look, None)
         elif oldest is not suspect:
@@ -180,9 +176,10 @@ class RemoteStore:
         ended += self._local.sweep()
         more = True
         while more and (link := self._keeper.usable()) is not None:
-            loop = asyncio.get_running_loop()
+            self._tell()
+            loop, number = link.loop, next(self._numbers)
             asking = Collection(loop.create_future(), loop.time() + PATIENCE)
-            self._await(link, asking, frame(Collect(leaving)))
+            self._await(link, number, asking, frame(Collect(number, leaving)))
             over = await asking.future
             if over is not None:
                 ended += [ended_of(each) for each in over.ended]
@@ -195,27 +192,30 @@ class RemoteStore:
         if isinstance(answer, Hello) or self._keeper.link is not link:
             self._greeted(link, checked(answer))
             return
-        if not self._waiting:
-            raise WireError("an answer that nobody asked for")
-        asking = self._waiting.popleft()
+        if isinstance(answer, Say):
+            # Calls that were placed just now go on first: they may have replies to be told.
+            link.loop.call_soon(self._say, link)
+            return
+        asking = self._waiting.pop(answer.number, None)
         match asking, answer:
             case Call() as call, Placed():
                 self._placed(link, call, answer)
             case Call(whole=False) as call, More():
                 call.whole = True
-                self._ask(link, call, [])
+                self._ask(link, call)
             case Call() as call, Failed():
                 self._place_here(call)
             case Collection(), Over():
                 self._collected(asking, answer)
             case _:
-                self._waiting.appendleft(asking)
-                raise WireError("an answer to another question")
+                if asking is not None:
+                    self._waiting[answer.number] = asking
+                raise WireError("an answer to no question")
 
     def _placed(self, link: Link, call: Call, answer: Placed) -> None:
         self._active = answer.active
         number, place = answer.resolution.turn
-        turn = (number * _SIDES + self._side, place)
+        turn = (number * SIDES + self._side, place)
         found = resolution_of(answer.resolution, turn, answer.ended)
         history = call.evidence.history
         if found.known != usually_known(history) and (words := history.new_words(found.known)):
@@ -244,46 +244,41 @@ class RemoteStore:
             call.future.set_exception(error)
             return
         number, place = found.turn
-        call.future.set_result(attrs.evolve(found, turn=(number * _SIDES, place)))
+        call.future.set_result(attrs.evolve(found, turn=(number * SIDES, place)))
         self._on_local()
 
-    def _remote(self, replies: Iterable[Reply]) -> list[PlainReply]:
-        """Return the replies that are to be sent; those of the own store are taken here."""
-        remote = []
-        for reply in replies:
-            number, side = divmod(reply.turn[0], _SIDES)
-            turn = (number, reply.turn[1])
-            if side == self._side:
-                remote.append(plain_reply(reply, turn))
-            elif not side:
-                self._local.write([attrs.evolve(reply, turn=turn)])
-        return remote
-
     # -- the connection
+
+    def _tell(self) -> None:
+        link = self._keeper.link
+        if link is not None and (replies := self._replies.take(self._side)):
+            link.send(telling(replies))
+
+    def _say(self, link: Link) -> None:
+        if self._keeper.link is link:
+            self._tell()
+            link.send(_SAID)
 
     def _greeted(self, link: Link, hello: Hello) -> None:
         self._keeper.greeted(link)
         self._active = hello.active
         if hello.instance != self._instance:
             self._instance = hello.instance
-            self._side = self._side % (_SIDES - 1) + 1
-            self._unsent.clear()
+            self._side = self._side % (SIDES - 1) + 1
         if hello.secret != self.secret:
             log.warning("the server of sessions has another secret: new workers share none of ours")
         if self._complained:
             self._complained = False
             log.info("sessions are shared with the other workers again")
-        unsent = tuple(self._unsent)
-        self._unsent.clear()
-        self.write(unsent)
+        self._tell()
 
     def _lost(self, why: str) -> None:
         if not (self._complained or self._leaving):
             self._complained = True
             text = "the server of sessions is lost (%s): this worker places its calls alone"
             log.warning(text, why)
-        waiting, self._waiting = self._waiting, deque()
-        for asking in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for asking in waiting.values():
             if isinstance(asking, Call):
                 self._place_here(asking)
             elif not asking.future.done():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import attrs
 import msgspec
 
 from perimeter.sessions.fingerprints import Answer, History, Sketch, Trail
@@ -18,11 +17,11 @@ from perimeter.sessions.records import ASKED
 from perimeter.sessions.snapshot import PlainTrail, to_bytes, to_text, trail_of
 
 
-BRIEF = 16
+BRIEF = 4
 """So many changes of turn are sent at first."""
 TRAILS = 2
 """So many trails: up to the last answer, and of all."""
-SHORT = 3
+SHORT = 1
 """Of a history with so few changes of turn all is sent at first."""
 RESULTS = 4 * ASKED
 """So many ids of results are sent, the last ones; a session waits for fewer."""
@@ -65,36 +64,24 @@ class Wired(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Places of the answers that `digests` has."""
 
 
-@attrs.frozen(slots=False)
 class PlainHistory:
     """
     Reads as a `History` does, as far as stores read it. Places count within what was sent.
 
     Attributes:
         wired: What was sent.
+        chain: As in `History`, and so are the others.
+        ends: See there.
+        count: See there.
+        ends_with_model: See there.
     """
 
-    wired: Wired
-
-    @property
-    def chain(self) -> tuple[int, ...]:
-        """As in `History`."""
-        return self.wired.chain
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """As in `History`."""
-        return self.wired.ends
-
-    @property
-    def count(self) -> int:
-        """As in `History`."""
-        return self.wired.count
-
-    @property
-    def ends_with_model(self) -> bool:
-        """As in `History`."""
-        return self.wired.ends_with_model
+    def __init__(self, wired: Wired) -> None:
+        self.wired = wired
+        self.chain = wired.chain
+        self.ends = wired.ends
+        self.count = wired.count
+        self.ends_with_model = wired.ends_with_model
 
     def is_answer(self, place: int) -> bool:
         """Tell what `History` does; whoever asks for the oldest place needs what is before it."""
@@ -128,10 +115,11 @@ class PlainHistory:
             raise NotGiven
         return self.wired.old_words
 
-    @cached_property
+    @property
     def result_ids(self) -> tuple[str, ...]:
         """As in `History`, but for very many."""
-        return tuple([to_text(each) for each in self.wired.result_ids])
+        ids = self.wired.result_ids
+        return tuple(map(to_text, ids)) if ids else ()
 
     def new_words(self, known: int) -> tuple[int, ...]:
         """Return what `History` does in the usual case; else the client tells them later."""
@@ -181,7 +169,7 @@ def wire(history: History, *, whole: bool) -> Wired:
 
 
 def _trails(history: History, first: int) -> tuple[PlainTrail, ...]:
-    trails = [history.trail(place) for place in range(first, len(history.chain))]
+    trails = map(history.trail, range(first, len(history.chain)))
     return tuple([(trail.ids, trail.shapes) for trail in trails])
 
 

@@ -41,7 +41,7 @@ class Call:
     Attributes:
         evidence: What it tells.
         future: Who waits.
-        deadline: The loop's time until which it waits.
+        deadline: The loop's time at which the other side is given up.
         whole: Whether its whole history was sent.
     """
 
@@ -61,9 +61,10 @@ class Collection:
 
 class Link(asyncio.Protocol):
     """
-    One connection. What is sent before it is made goes out when it is.
+    One connection. What is sent in one round of the loop goes out in one piece.
 
     Attributes:
+        loop: The loop that it belongs to.
         over: Done when it is lost or was dropped; says why.
         is_greeted: Whether the server has said who it is.
     """
@@ -75,19 +76,19 @@ class Link(asyncio.Protocol):
         Args:
             take: Gets each answer; raises `WireError` if it makes no sense.
         """
-        self.over: Future[str] = asyncio.get_running_loop().create_future()
+        self.loop = asyncio.get_running_loop()
+        self.over: Future[str] = self.loop.create_future()
         self.is_greeted = False
         self._take = take
         self._frames = Frames()
-        self._early: list[bytes] = []
+        self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def send(self, data: bytes) -> None:
         """Send a message."""
-        if self._transport is None:
-            self._early.append(data)
-        else:
-            self._transport.write(data)
+        if not self._unsent:
+            self.loop.call_soon(self._flush)
+        self._unsent.append(data)
 
     def drop(self, why: str) -> None:
         """Hang up."""
@@ -103,8 +104,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=LARGEST)
-        self._transport.writelines(self._early)
-        self._early.clear()
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that it is over."""
@@ -123,6 +123,11 @@ class Link(asyncio.Protocol):
                 self._take(self, decode_answer(message))
         except (WireError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.drop(f"it sent garbage: {error}")
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._unsent and not self.over.done():
+            unsent, self._unsent = self._unsent, []
+            self._transport.write(b"".join(unsent))
 
 
 class Keeper:

@@ -9,7 +9,7 @@ import msgspec
 from perimeter.sessions.remote_plain import PlainEnded, PlainEvidence, PlainReply, PlainResolution
 
 
-VERSION = 1
+VERSION = 2
 """Of what is told; a worker and its supervisor are of the same installation."""
 LARGEST = 1 << 20
 """Bytes of a message at most; the largest that evidence usually makes is 10 KB."""
@@ -26,6 +26,8 @@ class WireError(Exception):
 class Ask(msgspec.Struct, array_like=True, gc=False, tag=1):
     """Take the replies, then place a call: answered by `Placed`, `More` or `Failed`."""
 
+    number: int
+    """Of the question: answers come in any order."""
     replies: list[PlainReply]
     evidence: PlainEvidence
 
@@ -46,7 +48,12 @@ class Learn(msgspec.Struct, array_like=True, gc=False, tag=3):
 class Collect(msgspec.Struct, array_like=True, gc=False, tag=4):
     """Tell which sessions ended: answered by `Over`. The last worker that leaves ends all."""
 
+    number: int
     leaving: bool
+
+
+class Said(msgspec.Struct, array_like=True, gc=False, tag=5):
+    """All replies were told that there were when `Say` came."""
 
 
 # -- from the sessions' process
@@ -65,6 +72,7 @@ class Hello(msgspec.Struct, array_like=True, gc=False, tag=1):
 class Placed(msgspec.Struct, array_like=True, gc=False, tag=2):
     """Where a call belongs."""
 
+    number: int
     resolution: PlainResolution
     ended: list[PlainEnded]
     active: int
@@ -73,26 +81,35 @@ class Placed(msgspec.Struct, array_like=True, gc=False, tag=2):
 class More(msgspec.Struct, array_like=True, gc=False, tag=3):
     """The whole history is needed."""
 
+    number: int
+
 
 class Failed(msgspec.Struct, array_like=True, gc=False, tag=4):
     """A call could not be placed, by a defect."""
+
+    number: int
 
 
 class Over(msgspec.Struct, array_like=True, gc=False, tag=5):
     """Sessions that ended."""
 
+    number: int
     ended: list[PlainEnded]
     active: int
     more: bool
     """Whether there are others, which did not fit in."""
 
 
-Question = Ask | Tell | Learn | Collect
-Answer = Hello | Placed | More | Failed | Over
+class Say(msgspec.Struct, array_like=True, gc=False, tag=6):
+    """Tell the replies that there are: answered by `Said`."""
+
+
+Question = Ask | Tell | Learn | Collect | Said
+Answer = Hello | Placed | More | Failed | Over | Say
 
 decode_question = msgspec.msgpack.Decoder(Question).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def frame(message: Question | Answer) -> bytes:
@@ -102,23 +119,20 @@ def frame(message: Question | Answer) -> bytes:
     Raises:
         WireError: It is too large, or has what can't be written.
     """
-    buffer = bytearray(_LENGTH)
     try:
-        _encoder.encode_into(message, buffer, _LENGTH)
+        data = _encode(message)
     except (ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise WireError(f"a message can't be written: {error}") from error
-    size = len(buffer) - _LENGTH
-    if size > LARGEST:
-        raise WireError(f"a message of {size} bytes is too large")
-    buffer[:_LENGTH] = size.to_bytes(_LENGTH)
-    return bytes(buffer)
+    if len(data) > LARGEST:
+        raise WireError(f"a message of {len(data)} bytes is too large")
+    return len(data).to_bytes(_LENGTH) + data
 
 
 class Frames:
     """Cuts what comes through a connection into messages."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
@@ -127,13 +141,15 @@ class Frames:
         Raises:
             WireError: A message is too large.
         """
-        self._buffer += data
-        while len(self._buffer) >= _LENGTH:
-            end = _LENGTH + int.from_bytes(self._buffer[:_LENGTH])
-            if end - _LENGTH > LARGEST:
+        data = self._rest + data if self._rest else data
+        start, size = 0, len(data)
+        self._rest = b""
+        while size - start >= _LENGTH:
+            end = start + _LENGTH + int.from_bytes(data[start : start + _LENGTH])
+            if end - start - _LENGTH > LARGEST:
                 raise WireError("a message is too large")
-            if len(self._buffer) < end:
-                return
-            message = bytes(self._buffer[_LENGTH:end])
-            del self._buffer[:end]
-            yield message
+            if size < end:
+                break
+            yield data[start + _LENGTH : end]
+            start = end
+        self._rest = data[start:]

@@ -14,7 +14,7 @@ from itertools import count
 
 import msgspec
 
-from perimeter.sessions.evidence import AskedTool, Ended, ReplyState
+from perimeter.sessions.evidence import AskedTool, Ended, Evidence, ReplyState
 from perimeter.sessions.fingerprints import NO_TRAIL, Sketch, Trail
 from perimeter.sessions.memory import OWN, MemoryStore
 from perimeter.sessions.records import Record, Turn
@@ -74,6 +74,25 @@ _decode = msgspec.msgpack.Decoder(KeptSession).decode
 
 class SharedStore(MemoryStore):
     """A store in memory that keeps the sessions of others too: of workers, or of a file."""
+
+    def unanswered(self, evidence: Evidence) -> list[tuple[int, int]] | None:
+        """
+        Return the turns that a call may follow or repeat, and of which no reply is known yet.
+
+        None says that it may be any: the newest answer that the call goes on from is not known.
+        """
+        chain, find = evidence.history.chain[-3:], self._matcher
+        if len(chain) > 1 and not any(map(find.replies.get, chain)):
+            return None
+        turns: list[Turn] = []
+        for key in chain:
+            turns += find.requests.get(key)
+        if evidence.links:
+            records = [self._named[key] for key in evidence.links if key in self._named]
+            if not records:
+                return None
+            turns += [turn for record in records for turn in record.turns]
+        return [(turn.session.number, turn.number) for turn in turns if turn.state == "open"]
 
     def learn(self, number: int, words: Iterable[int]) -> None:
         """Keep keys of what was said in a session, which were worked out after it was found."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perimeter.calls import LLMReply
 from perimeter.context import Clock
@@ -72,7 +73,9 @@ class Tracker:
         self._prices = prices
         self._sweeper: asyncio.TimerHandle | None = None
         self._reader: ThreadPoolExecutor | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._waiting: dict[asyncio.Future[None], float] = {}
+        self._watch: asyncio.TimerHandle | None = None
 
     def follow(self, exchange: Exchange) -> TrackedCall | None:
         """Return what follows an exchange, None where it is no call of a model."""
@@ -94,11 +97,53 @@ class Tracker:
         if isinstance(found, Resolution):
             self._place(call, found)
             return
-        task = self._spawn(self._place_later(call, found))
-        done, _ = await asyncio.wait((task,), timeout=PATIENCE)
-        if not done:
-            call.awaited = True
+        if not isinstance(found, asyncio.Future):
+            found = asyncio.get_running_loop().create_task(_result(found))
+        await self._await(call, found)
+
+    async def _await(self, call: TrackedCall, found: asyncio.Future[Resolution]) -> None:
+        """Wait for a store elsewhere, but not for ever: what comes late is taken when it comes."""
+        loop = found.get_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        call.awaited = True
+        self._waiting[waiter] = loop.time() + PATIENCE
+        if self._watch is None:
+            self._watch = loop.call_later(PATIENCE, self._look, loop)
+        self._pending.add(found)
+        found.add_done_callback(functools.partial(self._found, call, waiter))
+        await waiter
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let those calls go on without their session that have waited for too long."""
+        self._watch = None
+        now = loop.time()
+        while self._waiting:
+            waiter, deadline = next(iter(self._waiting.items()))  # the one that waits for longest
+            if deadline > now:
+                self._watch = loop.call_at(deadline, self._look, loop)
+                return
             self._metrics.session_store_timeout()
+            self._go_on(waiter)
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        if self._waiting.pop(waiter, None) is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _found(
+        self, call: TrackedCall, waiter: asyncio.Future[None], found: asyncio.Future[Resolution]
+    ) -> None:
+        """Take the answer of a store elsewhere."""
+        self._pending.discard(found)
+        try:
+            resolution = found.result()
+        except asyncio.CancelledError:
+            call.abandon(RuntimeError("the session store gave the call up"))
+        except Exception as error:  # noqa: BLE001 - logged with its traceback
+            call.abandon(error)
+        else:
+            self._place(call, resolution)
+            call.settle()
+        self._go_on(waiter)
 
     async def _read_apart(self, call: TrackedCall) -> None:
         if self._reader is None:
@@ -151,16 +196,19 @@ class Tracker:
     # -- sessions
 
     def start(self) -> None:
-        """Begin to look for sessions that are over; needs the running loop."""
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        """
+        Begin to look for sessions that are over; needs the running loop.
+
+        The first look makes the connection to a store elsewhere, before a call needs it.
+        """
+        self._sweep()
 
     async def stop(self) -> None:
         """End all sessions."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=PATIENCE)
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=PATIENCE)
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
         self._tell_ended(await self.store.close())
@@ -175,10 +223,6 @@ class Tracker:
             self._tell_ended(resolution.ended)
         call.begin()
 
-    async def _place_later(self, call: TrackedCall, found: Awaitable[Resolution]) -> None:
-        self._place(call, await found)
-        call.settle()
-
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -188,15 +232,11 @@ class Tracker:
         """Look for sessions that are over, and tell of them."""
         ended = self.store.sweep()
         if inspect.isawaitable(ended):
-            self._spawn(self._tell_later(ended))
+            task = asyncio.get_running_loop().create_task(self._tell_later(ended))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
         else:
             self._tell_ended(ended)
-
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _tell_later(self, ended: Awaitable[Sequence[Ended]]) -> None:
         self._tell_ended(await ended)
@@ -208,3 +248,7 @@ class Tracker:
                 session = Session(each.session_id, each.agent_id, each.workflow_id)
                 trace = trace_of(each.session_id, each.workflow_id)
                 self.publish(session, events.session_end(each, self.time(), trace))
+
+
+async def _result(found: Awaitable[Resolution]) -> Resolution:
+    return await found

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from perimeter import process
 from perimeter.sessions.remote_server import SessionServer
 from perimeter.sessions.snapshot import SharedStore
 
@@ -22,6 +23,7 @@ async def shared(store: SharedStore | None) -> AsyncIterator[str | None]:
     server = SessionServer(store, folder / "sessions.sock")
     try:
         await server.start()
+        process.spare_collector()
         yield str(server.path)
     finally:
         await server.close()

@@ -164,7 +164,12 @@ class Shared(Elsewhere):
         return self.server.store.active
 
     def later(self, seconds: float) -> Sequence[Ended]:
+        ended = self.swept()  # all replies are there now
         self.clock.now += seconds
+        return [*ended, *self.swept()]
+
+    def swept(self) -> list[Ended]:
+        """Return the sessions that ended since."""
         return [each for proxy in self.proxies for each in self.run(proxy.store.sweep())]
 
     def check_nothing_left(self) -> None:

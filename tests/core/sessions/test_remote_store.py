@@ -26,13 +26,14 @@ from conversation_turns import Results, Said, User
 from conversations import Play, generate
 from driver import Playing, Proxy, Talk, Time, asks, client
 from perimeter.calls import LLMRequest, Message, Text, ToolCall, ToolResult
-from perimeter.sessions import remote
+from perimeter.sessions import remote, remote_replies, remote_server
 from perimeter.sessions.evidence import AskedTool, Ended, Evidence, Reply, Resolution
 from perimeter.sessions.fingerprints import History, Trail
 from perimeter.sessions.memory import Limits
 from perimeter.sessions.remote import RemoteStore
 from perimeter.sessions.remote_history import NotGiven, PlainHistory, wire
 from perimeter.sessions.remote_messages import LARGEST, Frames, Tell, WireError, frame
+from perimeter.sessions.remote_messages import Said as SaidAll
 from perimeter.sessions.remote_plain import (
     PlainEnded,
     PlainEvidence,
@@ -327,6 +328,12 @@ class Workers(Perimeter):
         self._tracker = next(self._next)
         return super().ask(play)
 
+    def answer(self, play: Play) -> None:
+        async def inside() -> None:
+            super(Workers, self).answer(play)
+
+        self._runner.run(inside())
+
     def close(self) -> None:
         for each in self.trackers:
             self._runner.run(each.store.close())
@@ -384,6 +391,136 @@ async def test_two_workers(house: House, patient: None) -> None:
     assert server.store.active == 3
 
 
+# -- turns that are faster than what is told about the one before
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch, patient: None) -> None:
+    """Workers tell their replies only when they are asked for them."""
+    monkeypatch.setattr(remote_replies, "LINGER", 3600.0)
+    monkeypatch.setattr(remote_server, "PATIENCE", 30.0)
+
+
+async def pair(house: House) -> list[Proxy]:
+    """Return two workers, both of them connected."""
+    await house.serve()
+    workers = [await house.worker(), await house.worker()]
+    for worker in workers:
+        await worker.store.sweep()
+    return workers
+
+
+@pytest.mark.parametrize("dialect", ["openai.chat", "openai.responses", "anthropic.messages"])
+async def test_next_turn_at_another_worker(house: House, silent: None, dialect: str) -> None:
+    """A turn is known by the reply before it, which only another worker knows so far."""
+    workers = await pair(house)
+    talks = [Talk(workers[0], client(dialect), system="Be brief.") for _ in range(3)]
+    for talk in talks:  # all begin alike, and each is answered by words of its own
+        await step(talk, workers[0], User("Find it."), reply=Said(calls=(asks("search"),)))
+    for turn, talk in itertools.product(range(1, 5), talks):
+        said = talk.turns[-1]
+        results = [Results(((call, "Here."),)) for call in said.calls]
+        playing = await step(
+            talk, workers[turn % 2], *(results or [User(f"And {turn}?")]), reply=f"No. {turn}."
+        )
+        assert playing.method == "fingerprint"
+        assert bool(results) == any(each.name == "tool.result" for each in playing.events)
+    assert len({talk.session for talk in talks}) == 3
+
+
+async def test_linked_turn_at_another_worker(house: House, silent: None) -> None:
+    """A response that only another worker knows so far is found by its id."""
+    workers = await pair(house)
+    talk = Talk(workers[0], client("openai.responses"))
+    first = await step(talk, workers[0], User("Hello"), reply=Said("Hi!", id="resp_1"))
+    body = {"model": "m", "previous_response_id": "resp_1", "input": "And now?"}
+    second = await workers[1].open_later(talk.client, body)
+    assert (second.method, second.session) == ("link", first.session)
+
+
+async def test_edited_turn_at_another_worker(house: House, silent: None) -> None:
+    """A history that was cut is compared with replies that only another worker knows so far."""
+    workers = await pair(house)
+    talk = Talk(workers[0], client())
+    for turn in range(4):
+        reply = f"This is what there is to say about question no. {turn}."
+        await step(talk, workers[0], User(f"Question {turn}?"), reply=reply)
+    cut = Talk(workers[1], talk.client, turns=[*talk.turns[4:], User("And now?")])
+    playing = await workers[1].open_later(cut.client, cut.body())
+    assert (playing.method, playing.session) == ("fuzzy", talk.session)
+
+
+async def test_retry_at_another_worker(house: House, silent: None) -> None:
+    """A call that failed at one worker is tried again at another one."""
+    workers = await pair(house)
+    talk = Talk(workers[0], client(), turns=[User("Hello")])
+    failed = await workers[0].open_later(talk.client, talk.body())
+    failed.fail()
+    again = await workers[1].open_later(talk.client, talk.body())
+    assert (again.session, again.found.retry_of) == (failed.session, failed.exchange.id)
+
+
+async def test_worker_that_says_nothing(
+    house: House, silent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that hangs holds up the calls of others for a moment only."""
+    monkeypatch.setattr(remote_server, "PATIENCE", 0.01)
+    workers = await pair(house)
+    monkeypatch.setattr(house.stores[0], "_say", lambda _: None)
+    talk = Talk(workers[0], client())
+    await step(talk, workers[0], User("Hello"), reply="Hi!")
+    playing = await step(talk, workers[1], User("And now?"), reply="What?")
+    assert playing.found.is_new
+
+
+async def test_worker_that_is_lost_meanwhile(
+    house: House, silent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a lost worker did not tell is waited for by nobody."""
+    workers = await pair(house)
+    monkeypatch.setattr(house.stores[0], "_say", lambda link: link.drop("lost"))
+    talk = Talk(workers[0], client())
+    await step(talk, workers[0], User("Hello"), reply="Hi!")
+    playing = await step(talk, workers[1], User("And now?"), reply="What?")
+    assert playing.session
+
+
+async def test_caller_that_is_lost_meanwhile(
+    house: House, silent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call whose worker is gone while it is held is placed nowhere."""
+    workers = await pair(house)
+    asked = asyncio.Event()
+    monkeypatch.setattr(house.stores[0], "_say", lambda _: asked.set())
+    talk = Talk(workers[0], client(), turns=[User("Hello")])
+    await workers[0].open_later(talk.client, talk.body())
+    placing = workers[1].open_later(talk.client, talk.body())
+    calling = asyncio.get_running_loop().create_task(placing)
+    async with asyncio.timeout(30):
+        await asked.wait()
+    [server] = house.servers
+    for store in reversed(house.stores):
+        left = len(server.connections) - 1
+        store._keeper.link.drop("lost")
+        await until(lambda left=left: len(server.connections) == left)
+    await calling
+    assert house.alone == 1
+    assert [record.running for record in server.store._records.values()] == [0]
+    assert not server._running
+
+
+async def test_many_replies_at_once(house: House, silent: None) -> None:
+    """However many calls end together, no reply is lost."""
+    await house.serve()
+    store = (await house.worker()).store
+    asked = [store.resolve(evidence(f"No. {number}"), ()) for number in range(3000)]
+    for found in await asyncio.gather(*asked):
+        store.write([Reply(found.turn, "answered")])
+    await store.sweep()
+    [server] = house.servers
+    assert {record.running for record in server.store._records.values()} == {0}
+
+
 SERVER = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[3])
@@ -410,7 +547,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from conversation_turns import Said, User
 from driver import Proxy, Talk, Time, client
-from perimeter.sessions import remote
+from perimeter.sessions import remote, remote_replies, remote_server
 from perimeter.sessions.memory import Limits
 from perimeter.sessions.remote import RemoteStore
 from perimeter.tracking import tracker
@@ -418,7 +555,7 @@ remote.PATIENCE = tracker.PATIENCE = 30.0
 async def work():
     store = RemoteStore(Path(sys.argv[1]), Limits(), Time().time)
     proxy = Proxy(store=store, name=sys.argv[3])
-    for line in sys.stdin:
+    while line := await asyncio.to_thread(sys.stdin.readline):
         texts = json.loads(line)
         kinds = (User, Said)
         turns = [kinds[place % 2](text) for place, text in enumerate(texts)]
@@ -608,7 +745,12 @@ async def test_garbage_to_the_server(house: House, patient: None) -> None:
     worker = await house.worker()
     talk = Talk(worker, client())
     await step(talk, worker, User("Hello"), reply="Hi!")
-    for garbage in (b"\xff" * 100, b"\x00\x00\x00\x03abc", b"\x00\x00\x00\x01\xc1"):
+    for garbage in (
+        b"\xff" * 100,
+        b"\x00\x00\x00\x03abc",
+        b"\x00\x00\x00\x01\xc1",
+        frame(SaidAll()),
+    ):
         reader, writer = await asyncio.open_unix_connection(house.path)
         writer.write(garbage)
         with contextlib.suppress(ConnectionResetError):
