@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,6 +112,10 @@ class Services:
         events: Hands events to the observers.
         keeps_data: Whether a plugin has asked for its folder.
         redact: Whether plugins mask secrets in what they keep.
+        address: Where the proxy listens, once that is known.
+        places: Lines of plugins that tell where something can be found.
+        contributions: Gives what plugins add through a hook, by plugin.
+        plugins: Describes the plugins.
     """
 
     data_root: Path = attrs.field(factory=lambda: data_root(os.environ))
@@ -119,6 +123,10 @@ class Services:
     events: Events = attrs.field(factory=Events)
     keeps_data: bool = False
     redact: bool = True
+    address: str = ""
+    places: list[str] = attrs.field(factory=list)
+    contributions: Callable[[str], Mapping[str, Any]] = lambda _: {}
+    plugins: Callable[[], list[dict[str, Any]]] = list
     _http: httpx.AsyncClient | None = None
 
     @property
@@ -237,6 +245,34 @@ class PluginContext:
     def redact(self) -> bool:
         """Whether to mask secrets, with `perimeter.redaction`, in all that the plugin keeps."""
         return self._services.redact
+
+    @property
+    def address(self) -> str:
+        """
+        Where this machine's clients reach the proxy, such as `http://127.0.0.1:4000`.
+
+        It is known from `supervise` and `startup` on, and "" under a server that is not our own.
+        """
+        return self._services.address
+
+    def announce(self, place: str) -> None:
+        """Show a line such as `dashboard: http://...` where the proxy says what was started."""
+        self._services.places.append(place)
+
+    def contributed(self, hook: str) -> Mapping[str, Any]:
+        """
+        Return what plugins, this one included, add through a hook such as `dashboard`.
+
+        To be asked for from `supervise` and `startup` on, when every plugin has been built.
+
+        Raises:
+            PluginError: One of them failed.
+        """
+        return self._services.contributions(hook)
+
+    def plugins(self) -> list[dict[str, Any]]:
+        """Describe the installed plugins, as `/config` does: secrets are masked."""
+        return self._services.plugins()
 
     @property
     def http(self) -> httpx.AsyncClient:

@@ -82,6 +82,11 @@ class Installed:
             return False
         return True
 
+    @property
+    def demo_options(self) -> Mapping[str, Any]:
+        """What it wants to be different in a demonstration: its class's `demo_options`."""
+        return getattr(self.plugin, "demo_options", {})
+
     @cached_property
     def _loaded(self) -> tuple[type | None, list[str]]:
         if not _NAME.fullmatch(self.name):

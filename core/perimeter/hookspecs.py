@@ -14,6 +14,7 @@ import pluggy
 
 
 if TYPE_CHECKING:
+    from perimeter.dashboard import Extension
     from perimeter.dialects import Dialect
     from perimeter.model import Chunk, Event, Exchange, Session
     from perimeter.verdicts import Block, Respond, Rewrite, StreamGuard, Verdict
@@ -45,8 +46,13 @@ class ContributeSpecs:
         """Return factories of session stores by the name used in the configuration."""
 
     @hookspec
-    def dashboard(self) -> Any:
-        """Return what this plugin adds to the dashboard, for whichever plugin shows it."""
+    def dashboard(self) -> Extension:  # type: ignore[empty-body]  # a specification
+        """
+        Return what this plugin adds to the dashboard, for whichever plugin shows it.
+
+        The dashboard runs in a process of its own, so that this says how to make pages, background
+        jobs, kinds of record and MCP tools there: see `perimeter.dashboard`.
+        """
 
 
 class LifecycleSpecs:

@@ -60,6 +60,7 @@ def option(
     help: str,
     validator: Validator | None = None,
     converter: Callable[[Any], Any] | None = None,
+    hidden: bool = False,
 ) -> Any:
     """Declare one field of a configuration class.
 
@@ -71,9 +72,10 @@ def option(
         validator: An attrs validator; it raises ``ValueError`` with a message that can follow the
             option's name.
         converter: Normalises a value that already has the right type, before the validator sees it.
+        hidden: Leave it out of example files: for a name that is only known to be refused.
 
     """
-    metadata = {"help": help}
+    metadata = {"help": help, "hidden": hidden}
     if isinstance(default, (list, dict, set)) or attrs.has(type(default)):
         default = attrs.Factory(functools.partial(_copy, default))
     return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)

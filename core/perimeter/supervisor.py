@@ -102,6 +102,7 @@ async def serve(
         started: Given the server once it accepts; its `stop` begins the drain.
         reload: Loads the configuration again, on SIGHUP.
     """
+    application.registry.located(*listener.getsockname()[:2])
     close = await application.registry.supervise()
     try:
         await application.startup()
@@ -137,6 +138,7 @@ async def supervise(
         reload: Loads the configuration again, on SIGHUP.
         store: The sessions that workers share; None where a plugin's store is shared by itself.
     """
+    application.registry.located(*reserved.getsockname()[:2])
     close = await application.registry.supervise()
     try:
         async with shared(store) as path:

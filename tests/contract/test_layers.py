@@ -42,7 +42,7 @@ LAYERS = [
     {"framing", "encoding", "settings"},
     {"pricing", "redaction"},
     {"checks"},
-    {"options", "verdicts", "calls"},
+    {"options", "verdicts", "calls", "dashboard"},
     {"errors"},
 ]
 LEVEL = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -125,6 +125,7 @@ def test_plugins_use_the_public_api_only():
     public = {
         "perimeter",
         "perimeter.calls",
+        "perimeter.dashboard",
         "perimeter.dialects",
         "perimeter.encoding",
         "perimeter.errors",
@@ -133,6 +134,7 @@ def test_plugins_use_the_public_api_only():
         "perimeter.model",
         "perimeter.options",
         "perimeter.playback",
+        "perimeter.pricing",
         "perimeter.redaction",
         "perimeter.sessions.evidence",
         "perimeter.simulator",

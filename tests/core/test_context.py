@@ -308,13 +308,17 @@ def test_contexts_are_small():
     public = {name for name in dir(PluginContext) if not name.startswith("_")}
 
     assert public == {
+        "address",
+        "announce",
         "clock",
+        "contributed",
         "data_dir",
         "emit",
         "http",
         "log",
         "metrics",
         "name",
+        "plugins",
         "redact",
         "spawn",
         "worker",

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from perimeter import Event, hookimpl, option, registry
+from perimeter.dashboard import Extension
 from perimeter.dialects import RAW
 from perimeter.errors import ConfigError, PluginError
 from perimeter.metrics import Metrics
@@ -589,9 +590,9 @@ class Giving(Plain):
         return [RAW]
 
     @hookimpl
-    def dashboard(self) -> dict[str, str]:
+    def dashboard(self) -> Extension:
         """Return something for a dashboard."""
-        return {"by": self.context.name}
+        return Extension("somewhere:make", {"by": self.context.name})
 
 
 def test_contributions_are_gathered():
@@ -600,7 +601,7 @@ def test_contributions_are_gathered():
 
     assert loaded.routes() == {"a": ["page"]}
     assert list(loaded.dialects) == [RAW]
-    assert loaded.contributions("dashboard") == {"a": {"by": "a"}}
+    assert loaded.contributions("dashboard") == {"a": Extension("somewhere:make", {"by": "a"})}
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,11 @@ def _settings(config: Path | None, port: int | None, provider: str) -> "Settings
             config, environ=environ, overrides=Overrides(port=port), require_upstream=False
         )
     else:
-        usable = tuple(name for name, each in installed().items() if each.runs_without_options)
-        overrides = Overrides(port=port, plugins=usable)
+        usable = {name: each for name, each in installed().items() if each.runs_without_options}
+        overrides = Overrides(port=port, plugins=tuple(usable))
         settings = load_without_file(environ=environ, overrides=overrides)
+        options = {name: dict(each.demo_options) for name, each in usable.items()}
+        settings = attrs.evolve(settings, plugins={**settings.plugins, **options})
     upstreams = {
         "openai": UpstreamSettings(type="openai", base_url=provider),
         "anthropic": UpstreamSettings(type="anthropic", base_url=provider),

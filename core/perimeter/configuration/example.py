@@ -87,7 +87,8 @@ def render_table(header: str, cls: type, values: Mapping[str, Any] | None = None
 
     """
     lines = [f"[{header}]\n"]
-    for field in attrs.fields(cls):
+    shown = (field for field in attrs.fields(cls) if not field.metadata.get("hidden"))
+    for field in shown:
         value = (values or {}).get(field.alias, _default_of(field))
         lines.append(_comment(field.metadata.get("help", "")))
         lines.append(f"#{field.alias} = {literal(value)}\n")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pluggy
 
+from perimeter.dashboard import Extension
 from perimeter.dispatch import Bound
 from perimeter.errors import PluginError
 from perimeter.hookspecs import PROJECT, SPECS
@@ -19,7 +20,7 @@ EXPECTED: dict[str, type] = {
     "routes": Sequence,
     "dialects": Sequence,
     "session_stores": Mapping,
-    "dashboard": object,
+    "dashboard": Extension,
 }
 """What a hook of the contributing family returns."""
 

@@ -64,6 +64,8 @@ def load(
     }
     plugins = {**running, **idle}
     registry = Registry(settings, plugins, hooks, lifecycle, dialects, routes, manager, services)
+    services.contributions = registry.contributions
+    services.plugins = registry.describe
     _watch(metrics, registry)
     return registry
 

@@ -164,8 +164,14 @@ class Registry:
         ]
 
     def places(self) -> list[str]:
-        """Return lines that say where plugins write to."""
-        return [f"data: {self._services.data_root}"] if self._services.keeps_data else []
+        """Return lines that say where plugins can be found, and where they write to."""
+        data = [f"data: {self._services.data_root}"] if self._services.keeps_data else []
+        return [*self._services.places, *data]
+
+    def located(self, host: str, port: int) -> None:
+        """Tell plugins where the proxy listens."""
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        self._services.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def bound(self) -> Iterable[Bound]:

@@ -129,8 +129,10 @@ async def _serve(channel: Channel, start: Start) -> None:
         return snapshot(metrics)
 
     channel.figures = figures
+    listener = _listener(start)
+    application.registry.located(*listener.getsockname()[:2])
     serving = Serving(channel, application)
-    await serving.run(_listener(start))
+    await serving.run(listener)
     if serving.abandoned and start.sessions is not None:
         shutil.rmtree(Path(start.sessions).parent, ignore_errors=True)  # nobody else will
 
