@@ -1,0 +1,127 @@
+"""In whatever order and batches records come, the totals are the same."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import factory
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perimeter_plugin_live_trace.records import Record
+from perimeter_plugin_live_trace.store import Database, Reader, Writer
+from perimeter_plugin_live_trace.store.models import Call
+
+
+def some_records() -> list[Record]:
+    """Return two sessions with tools, a failure, a finding, and calls of no session."""
+    traffic = factory.Traffic(random.Random(3), factory.NOW)
+    records: list[Record] = []
+    for agent, fails in ((0, False), (1, True)):
+        for batch in traffic.conversation(
+            factory.AGENTS[agent],
+            factory.NOW - 9000,
+            3,
+            session=f"s{agent}",
+            fails=fails,
+            tags={"team": "blue"},
+            finding=factory.FINDINGS[agent],
+        ):
+            records += batch
+    return [*records, *factory.without_session(traffic)]
+
+
+RECORDS = some_records()
+
+SESSIONS = """
+    SELECT public_id, started_us, last_us, turns, running, events, tools, errors, tok_in, tok_out,
+        tok_cached, cost_nano, unpriced, llm_us, tool_us, p95_us, hist, risk, sev, findings, pii,
+        models, run, workflow, last_seq
+    FROM sessions ORDER BY public_id
+"""
+AGENTS = """
+    SELECT key, workflow, first_us, last_us, sessions, calls, errors, tok_in, tok_out, cost_nano,
+        tools
+    FROM agents ORDER BY key
+"""
+CALLS = """
+    SELECT exchange, public_id, state, outcome, model, calls.tok_in, calls.tok_out,
+        calls.cost_nano, calls.finish, http_status, messages, dur_us, calls.started_us,
+        request_size, response_size, error_type, system_digest = '', list_key
+    FROM calls LEFT JOIN sessions ON sessions.id = session_id ORDER BY exchange
+"""
+ROLLUPS = """
+    SELECT size, bucket_us, kind, key, rollups.name, rollups.calls, rollups.errors, rollups.tok_in,
+        rollups.tok_out, tok_cached, rollups.cost_nano, lat_us, hist
+    FROM rollups LEFT JOIN agents ON agents.id = agent_id ORDER BY 1, 2, 3, 4, 5
+"""
+MODELS = "SELECT model, public_id, calls FROM session_models JOIN sessions ON id = session_id"
+TOOLS = """
+    SELECT tool, public_id, session_tools.calls, session_tools.errors
+    FROM session_tools JOIN sessions ON id = session_id
+"""
+EVENTS = "SELECT kind, ts_us, name, status, dur_us, tok_in, preview FROM events"
+TAGS = "SELECT key, value, public_id FROM tags JOIN sessions ON id = session_id"
+GROUPS = "SELECT rule, sev, count, sessions, first_us, last_us, state FROM finding_groups"
+
+
+def totals(reader: Reader) -> dict[str, Any]:
+    """Return everything that must not depend on the order."""
+    found = {text: reader.sql(text) for text in (SESSIONS, AGENTS, CALLS, ROLLUPS)}
+    found |= {text: sorted(reader.sql(text)) for text in (MODELS, TOOLS, TAGS, GROUPS)}
+    found[EVENTS] = sorted(map(repr, reader.sql(EVENTS)))
+    found["bodies"] = [
+        json.loads(reader.body(call) or b"null")
+        for call in reader.rows(Call.select().where(Call.dialect != "raw").order_by(Call.exchange))
+    ]
+    return found
+
+
+def written(batches: list[list[Record]]) -> dict[str, Any]:
+    """Return the totals after some batches, and that nothing is broken."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.open(Path(folder) / "a.db")
+        writer = Writer(database, clock=lambda: factory.NOW)
+        for batch in batches:
+            writer.take(batch)
+        writer.close()
+        assert (writer.skipped, writer.lost) == (0, 0)
+        reader = database.reader()
+        found = totals(reader)
+        assert reader.sql("PRAGMA integrity_check") == [("ok",)]
+        reader.close()
+        return found
+
+
+EXPECTED = written([RECORDS])
+
+
+def test_the_totals_are_right() -> None:
+    """What is compared below is what the records say."""
+    (first, second) = EXPECTED[SESSIONS]
+    assert (first[3], first[4], second[3], second[4]) == (3, 0, 3, 0)
+    assert first[8] > 0
+    assert sum(row[6] for row in (first, second)) > 1
+    assert len(EXPECTED[CALLS]) == 8
+    assert sum(row[5] for row in EXPECTED[ROLLUPS] if row[0] == "d" and row[2] == "llm") == 7
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.permutations(range(len(RECORDS))),
+    st.lists(st.integers(0, len(RECORDS)), max_size=6),
+    st.lists(st.integers(0, len(RECORDS) - 1), max_size=8),
+)
+def test_any_order_gives_the_same_totals(
+    order: list[int], cuts: list[int], again: list[int]
+) -> None:
+    """Shuffled, cut into any batches, some of them twice: everything adds up to the same."""
+    records = [RECORDS[number] for number in [*order, *again]]
+    borders = [0, *sorted(cuts), len(records)]
+    batches = [records[low:high] for low, high in pairwise(borders)]
+    assert written(batches) == EXPECTED
