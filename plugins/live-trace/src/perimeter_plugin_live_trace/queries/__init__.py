@@ -1,0 +1,1 @@
+"""What pages, the API and the MCP server ask the database."""

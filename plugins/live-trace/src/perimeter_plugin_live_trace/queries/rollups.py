@@ -1,0 +1,180 @@
+"""
+Totals of spans of time, and how they went, read from rollups only.
+
+These queries are made of text, not of peewee: a page has dozens of them, and to put one together
+would take longer than to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from perimeter_plugin_live_trace.queries.spans import Span, pieces
+from perimeter_plugin_live_trace.store import Reader
+
+
+class Totals(msgspec.Struct):
+    """What calls (or uses of tools) add up to."""
+
+    calls: int = 0
+    errors: int = 0
+    tok_in: int = 0
+    tok_out: int = 0
+    tok_cached: int = 0
+    cost_nano: int = 0
+    lat_us: int = 0
+
+    def add(self, other: Totals) -> None:
+        """Add others to these."""
+        self.calls += other.calls
+        self.errors += other.errors
+        self.tok_in += other.tok_in
+        self.tok_out += other.tok_out
+        self.tok_cached += other.tok_cached
+        self.cost_nano += other.cost_nano
+        self.lat_us += other.lat_us
+
+    @property
+    def error_rate(self) -> float | None:
+        """The share of calls that failed, None where there are none."""
+        return self.errors / self.calls if self.calls else None
+
+    @property
+    def mean_us(self) -> int | None:
+        """How long they took on average."""
+        return self.lat_us // self.calls if self.calls else None
+
+
+_NAMES = Totals.__struct_fields__
+_SUMS = ", ".join(f"coalesce(sum({name}), 0)" for name in _NAMES)
+_START = "(bucket_us - ?) / ? * ? + ?"
+"""The begin of the chart's bucket that a rollup falls in."""
+
+
+class Of(msgspec.Struct, frozen=True):
+    """
+    Which rollups are meant.
+
+    Attributes:
+        kind: `llm` or `tool`.
+        agent: The row of an agent, or None for all.
+        name: A model or a tool, or None for all.
+    """
+
+    kind: str = "llm"
+    agent: int | None = None
+    name: str | None = None
+
+    def where(self, size: str, start: int, end: int) -> tuple[str, list[Any]]:
+        """Return the condition for the rollups of one size from a time to another."""
+        text = "size = ? AND bucket_us >= ? AND bucket_us < ? AND kind = ?"
+        params: list[Any] = [size, start, end, self.kind]
+        if self.agent is not None:
+            text, params = f"{text} AND agent_id = ?", [*params, self.agent]
+        if self.name is not None:
+            text, params = f"{text} AND name = ?", [*params, self.name]
+        return text, params
+
+
+def total(reader: Reader, of: Of, start: int, end: int) -> Totals:
+    """Return what everything from a time to another adds up to."""
+    whole = Totals()
+    for size, first, last in pieces(start, end):
+        where, params = of.where(size, first, last)
+        for row in reader.sql(f"SELECT {_SUMS} FROM rollups WHERE {where}", params):  # noqa: S608 - our own text
+            whole.add(Totals(*row))
+    return whole
+
+
+def by_name(reader: Reader, of: Of, start: int, end: int) -> dict[str, Totals]:
+    """Return totals per model or tool."""
+    return _grouped(reader, "name", of, start, end)
+
+
+def by_agent(reader: Reader, of: Of, start: int, end: int) -> dict[int, Totals]:
+    """Return totals per agent; 0 is none."""
+    return _grouped(reader, "agent_id", of, start, end)
+
+
+def _grouped(reader: Reader, column: str, of: Of, start: int, end: int) -> dict[Any, Totals]:
+    found: dict[Any, Totals] = {}
+    for size, first, last in pieces(start, end):
+        where, params = of.where(size, first, last)
+        query = f"SELECT {column}, {_SUMS} FROM rollups WHERE {where} GROUP BY {column}"  # noqa: S608 - our own text
+        for key, *sums in reader.sql(query, params):
+            found.setdefault(key, Totals()).add(Totals(*sums))
+    return found
+
+
+def history(reader: Reader, of: Of, span: Span) -> dict[str, dict[int, Totals]]:
+    """Return totals per model or tool and bucket of a span; buckets without any are left out."""
+    where, params = of.where(span.size, span.from_us, span.to_us)
+    query = f"SELECT name, {_START} AS at, {_SUMS} FROM rollups WHERE {where} GROUP BY name, at"  # noqa: S608 - our own text
+    found: dict[str, dict[int, Totals]] = {}
+    for name, at, *sums in reader.sql(query, [*_steps(span), *params]):
+        found.setdefault(name, {})[at] = Totals(*sums)
+    return found
+
+
+def series(reader: Reader, of: Of, span: Span) -> list[Totals]:
+    """Return one total for each bucket of a span."""
+    return summed(history(reader, of, span).values(), span)
+
+
+def summed(rows: Iterable[Mapping[int, Totals]], span: Span) -> list[Totals]:
+    """Return one total for each bucket of a span, over all models or tools of a history."""
+    found = {at: Totals() for at in span.starts}
+    for row in rows:
+        for at, each in row.items():
+            found[at].add(each)
+    return list(found.values())
+
+
+def values_of(row: Mapping[int, Totals], span: Span, column: str) -> list[int]:
+    """Return how one of the totals went, of one model or tool of a history."""
+    return [getattr(row[at], column) if at in row else 0 for at in span.starts]
+
+
+def series_by_agent(
+    reader: Reader, of: Of, span: Span, column: str = "calls"
+) -> dict[int, list[int]]:
+    """Return how one of the totals went, per agent."""
+    where, params = of.where(span.size, span.from_us, span.to_us)
+    query = (
+        f"SELECT agent_id, {_START} AS at, sum({column}) FROM rollups"  # noqa: S608 - our own text
+        f" WHERE {where} GROUP BY agent_id, at"
+    )
+    count = len(span.starts)
+    found: dict[int, list[int]] = {}
+    for agent, at, value in reader.sql(query, [*_steps(span), *params]):
+        values = found.setdefault(agent, [0] * count)
+        values[(at - span.from_us) // span.step_us] += value
+    return found
+
+
+def _steps(span: Span) -> list[int]:
+    return [span.from_us, span.step_us, span.step_us, span.from_us]
+
+
+def names_by_agent(reader: Reader, of: Of, start: int, end: int) -> dict[int, list[str]]:
+    """Return which models or tools agents used, most used ones first."""
+    found: dict[int, dict[str, int]] = {}
+    for size, first, last in pieces(start, end):
+        where, params = of.where(size, first, last)
+        query = f"SELECT agent_id, name, sum(calls) FROM rollups WHERE {where} GROUP BY 1, 2"  # noqa: S608 - our own text
+        for agent, name, calls in reader.sql(query, params):
+            counts = found.setdefault(agent, {})
+            counts[name] = counts.get(name, 0) + calls
+    return {agent: _most_first(counts) for agent, counts in found.items()}
+
+
+def _most_first(counts: Mapping[str, int]) -> list[str]:
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def top(totals: Mapping[str, Totals], column: str, most: int) -> Sequence[str]:
+    """Return the names with the most of something, the rest left out."""
+    return sorted(totals, key=lambda name: (-getattr(totals[name], column), name))[:most]
