@@ -222,6 +222,8 @@ def config_class(name: str) -> type:
     """Return the configuration class of a plugin that the documents talk about."""
     if name == "printer":
         return pytest.importorskip("perimeter_plugin_printer").PrinterConfig
+    if name == "live_trace":
+        return pytest.importorskip("perimeter_plugin_live_trace").LiveTrace.Config
     if name in RECORDERS:
         return getattr(pytest.importorskip("perimeter_plugin_recorders"), RECORDERS[name]).Config
     namespace: dict = {"__name__": name}
@@ -260,7 +262,7 @@ def test_architecture_names_every_dependency():
     """Each dependency of core stands in docs/architecture.md with a reason."""
     project = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.split(r"[<>=~;\[ ]", each)[0] for each in project["dependencies"]}
-    rows = tables(DOCS / "architecture.md", "## Dependencies")
+    rows = tables(DOCS / "architecture.md", "## Dependencies of core")
 
     assert names == {name.split(" ")[0] for cells in rows[1:] for name in cells[0].split(", ")}
 

@@ -1,0 +1,172 @@
+"""The thread that writes, and everything that is done in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import attrs
+
+from perimeter_plugin_live_trace.records import Record
+from perimeter_plugin_live_trace.store import Limits, Writer
+from perimeter_plugin_live_trace.web.site import Ingest
+
+
+T = TypeVar("T")
+
+GATHER_SECONDS = 0.05
+"""How long records wait for others to be committed with."""
+MOST_TOGETHER = 2000
+"""Records in one transaction."""
+TIDY_SECONDS = 60.0
+CHANGE_SECONDS = 10.0
+"""What a person waits for a change at most."""
+
+log = logging.getLogger("perimeter.live_trace")
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """
+    Records of one frame.
+
+    Attributes:
+        records: The records.
+        done: Called, in the thread, once they are committed.
+    """
+
+    records: Sequence[Record]
+    done: Callable[[], None] = lambda: None
+
+
+@attrs.frozen(eq=False)
+class Change:
+    """A change by a person, and where its result goes."""
+
+    what: Callable[..., Any]
+    result: Future[Any]
+
+
+@attrs.define(eq=False)
+class WritingThread:
+    """
+    Runs a `Writer` in a thread of its own.
+
+    Attributes:
+        writer: Made in this thread's owner, used in the thread only.
+        limits: What is kept.
+        ingest: Shown on the health page; kept up to date.
+    """
+
+    writer: Writer
+    limits: Limits
+    ingest: Ingest
+    _jobs: queue.SimpleQueue[Batch | Change | None] = attrs.field(factory=queue.SimpleQueue)
+    _thread: threading.Thread = attrs.field(init=False)
+    _tidy_at: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def put(self, batch: Batch) -> None:
+        """Have records written; from any thread."""
+        self._jobs.put(batch)
+
+    def change(self, what: Callable[..., T]) -> T:
+        """
+        Make a change of a person, and wait until it is made; from any other thread.
+
+        Raises:
+            StoreError: The database can't be changed now.
+            TimeoutError: It takes too long.
+        """
+        result: Future[T] = Future()
+        self._jobs.put(Change(what, result))
+        return result.result(CHANGE_SECONDS)
+
+    def stop(self, seconds: float) -> None:
+        """Write what is there, and close the database."""
+        self._jobs.put(None)
+        self._thread.join(seconds)
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            batches, changes, ended = self._next()
+            self._write(batches)
+            for change in changes:
+                self._change(change)
+            self._tidy()
+        self.writer.close()
+
+    def _next(self) -> tuple[list[Batch], list[Change], bool]:
+        """Wait for something to do, and a little for more of it."""
+        batches: list[Batch] = []
+        changes: list[Change] = []
+        until = None
+        total = 0
+        while total < MOST_TOGETHER:
+            patience = TIDY_SECONDS if until is None else until - time.monotonic()
+            try:
+                job = self._jobs.get(timeout=max(0.0, patience))
+            except queue.Empty:
+                break
+            if job is None:
+                return batches, changes, True
+            if isinstance(job, Change):
+                changes.append(job)
+                break
+            batches.append(job)
+            total += len(job.records)
+            until = until or time.monotonic() + GATHER_SECONDS
+        return batches, changes, False
+
+    def _write(self, batches: Sequence[Batch]) -> None:
+        if not batches:
+            return
+        try:
+            self.writer.take([record for batch in batches for record in batch.records])
+        except Exception:  # a defect there must not end the thread
+            log.exception("records of %d frames are lost", len(batches))
+        self._show()
+        for batch in batches:
+            batch.done()
+
+    def _change(self, change: Change) -> None:
+        if not change.result.set_running_or_notify_cancel():
+            return
+        try:
+            change.result.set_result(self.writer.change(change.what))
+        except BaseException as error:  # noqa: BLE001 - it is for who asked
+            change.result.set_exception(error)
+
+    def _tidy(self) -> None:
+        """Delete what is too old, a part at a time, so that records never wait long."""
+        now = time.monotonic()
+        if now < self._tidy_at:
+            return
+        try:
+            more = self.writer.tidy(self.limits).more
+        except Exception:  # a defect there must not end the thread
+            log.exception("old sessions could not be deleted")
+            more = False
+        self._tidy_at = now + (GATHER_SECONDS if more else TIDY_SECONDS)
+        self._show()
+
+    def _show(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.ingest.state = self.writer.state
+            self.ingest.problem = self.writer.problem
+            self.ingest.lag_us = int(self.writer.lag * 1_000_000)
