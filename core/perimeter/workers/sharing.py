@@ -13,14 +13,19 @@ from perimeter.sessions.remote_server import SessionServer
 from perimeter.sessions.snapshot import SharedStore
 
 
+SOCKET = "sessions.sock"
+LONGEST = 100
+"""Bytes of a socket's path; some systems take no more than 104."""
+
+
 @asynccontextmanager
 async def shared(store: SharedStore | None) -> AsyncIterator[str | None]:
     """Let workers share a store; give the path of its socket, None where there is no store."""
     if store is None:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix="perimeter-"))  # only this user can look into it
-    server = SessionServer(store, folder / "sessions.sock")
+    folder = _folder()
+    server = SessionServer(store, folder / SOCKET)
     try:
         await server.start()
         process.spare_collector()
@@ -28,3 +33,12 @@ async def shared(store: SharedStore | None) -> AsyncIterator[str | None]:
     finally:
         await server.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """Make a folder that only this user can look into, with a path that a socket can have."""
+    folder = Path(tempfile.mkdtemp(prefix="perimeter-"))
+    if len(bytes(folder / SOCKET)) <= LONGEST:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="perimeter-", dir="/tmp"))

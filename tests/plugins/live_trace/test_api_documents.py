@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Literal, get_args, get_origin
 
 import attrs
 import pytest
@@ -20,31 +21,29 @@ from perimeter_plugin_live_trace.web.snippets import assistants
 
 PAGE = DOCS / "live-trace.md"
 MCP = DOCS / "mcp.md"
-WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+WORDS = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    Secret: "string (secret)",
+    list[str]: "array of strings",
+}
 
 
 def described(field: attrs.Attribute) -> list[str]:
     """Return an option's row."""
     default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default
-    kind = str(field.type)
-    if kind.startswith("Literal"):
-        words = ", ".join(
-            f'`"{each}"`'
-            for each in re.findall(r"'(\w+)'|\"(\w+)\"", kind)
-            for each in each
-            if each
-        )
-    else:
-        words = {"Secret": "string (secret)", "list[str]": "array of strings"}.get(kind) or WORDS[
-            kind
-        ]
+    choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+    words = ", ".join(f'`"{each}"`' for each in choices) or WORDS[field.type]
     shown = literal("" if isinstance(default, Secret) else default)
     return [f"`{field.name}`", words, f"`{shown}`", field.metadata["help"]]
 
 
 def options() -> list[list[str]]:
     """Return a row for each option."""
-    return [described(each) for each in attrs.fields(Config) if each.name != "enable_presidio"]
+    resolved = attrs.fields(attrs.resolve_types(Config))
+    return [described(each) for each in resolved if each.name != "enable_presidio"]
 
 
 def test_every_option_is_described():
