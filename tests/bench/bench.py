@@ -14,16 +14,12 @@ import argparse
 import asyncio
 import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-import attrs
-import psutil
 from load import closed_loop, conversations, request
+from processes import Server, started
 from provider import EVENTS
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +27,6 @@ from rich.table import Table
 
 CONNECTIONS = 16
 STREAMS = 200
-MIB = 1024 * 1024
 CANDIDATES = ("floor", "off", "unread", "proxy")
 TITLES = {
     "floor": "bare Litestar app",
@@ -39,42 +34,6 @@ TITLES = {
     "unread": "The same as the next, nothing read",
     "proxy": "Perimeter, every observer implemented",
 }
-
-
-@attrs.define
-class Server:
-    """A measured process."""
-
-    port: int
-    process: psutil.Process
-
-    def cpu(self) -> float:
-        """Return the CPU seconds used so far, threads and children included."""
-        processes = [self.process, *self.process.children(recursive=True)]
-        times = [process.cpu_times() for process in processes]
-        return float(sum(each.user + each.system for each in times))
-
-    def memory(self) -> float:
-        """Return the MiB that it and its children hold."""
-        processes = [self.process, *self.process.children(recursive=True)]
-        return float(sum(process.memory_info().rss for process in processes)) / MIB
-
-
-@contextmanager
-def started(kind: str, port: int | None = None) -> Iterator[Server]:
-    """Run one candidate, in front of a port or of memory."""
-    script = "provider.py" if kind == "provider" else "servers.py"
-    forwarded = [] if port is None else [str(port)]
-    command = [sys.executable, str(Path(__file__).with_name(script)), kind, *forwarded]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as child:
-        assert child.stdout is not None
-        server = Server(int(child.stdout.readline()), psutil.Process(child.pid))
-        try:
-            yield server
-        finally:
-            child.terminate()
 
 
 def measure(server: Server, requests: list[bytes], connections: int) -> float:

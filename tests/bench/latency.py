@@ -3,8 +3,8 @@ Measure what a client feels: added latency, and how soon its departure reaches t
 
     python tests/bench/latency.py [--requests 500] [--departures 50]
 
-A small provider on loopback answers at once; requests go to it directly and through the proxy (the
-httpx transport included) in turn, over one connection each. Departures are timed from the client's
+A small provider on loopback answers at once; requests go to it directly and through the proxy, with
+its real transport, in turn, over one connection each. Departures are timed from the client's
 reset to the moment the provider sees its own connection end, before and after the response's head.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from load import read_response, request
+from load import at, closed_loop, request
 from rich.console import Console
 from rich.table import Table
 
@@ -68,7 +68,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def proxied(port: int):
+async def proxied(port: int) -> AsyncIterator[int]:
     """Run a proxy in front of a port, and yield its own."""
     settings = Settings(
         server=ServerSettings(port=0),
@@ -83,19 +83,6 @@ async def proxied(port: int):
     yield listener.getsockname()[1]
     server.stop()
     await serving
-
-
-async def round_trips(port: int, number: int) -> list[float]:
-    """Return the milliseconds of so many requests over one connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    times = []
-    for _ in range(number):
-        started = time.perf_counter()
-        writer.write(ASKED)
-        await read_response(reader)
-        times.append((time.perf_counter() - started) * 1000)
-    writer.close()
-    return times
 
 
 async def departures(provider: Provider, port: int, number: int, *, starts: bool) -> list[float]:
@@ -119,9 +106,7 @@ async def departures(provider: Provider, port: int, number: int, *, starts: bool
 
 def row(title: str, times: list[float]) -> tuple[str, ...]:
     """Return a table row: median, 99th percentile and largest."""
-    ordered = sorted(times)
-    figures = (statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
-    return (title, *(f"{value:.2f}" for value in figures))
+    return (title, *(f"{value:.2f}" for value in (at(times, 50), at(times, 99), max(times))))
 
 
 async def measure(number: int, leaving: int) -> None:
@@ -131,9 +116,10 @@ async def measure(number: int, leaving: int) -> None:
     direct_port = server.sockets[0].getsockname()[1]
     table = Table("milliseconds", "p50", "p99", "max")
     async with proxied(direct_port) as port:
-        await round_trips(port, 20)
-        table.add_row(*row("round trip, direct", await round_trips(direct_port, number)))
-        table.add_row(*row("round trip, proxied", await round_trips(port, number)))
+        await closed_loop(port, [ASKED] * 20, 1)
+        direct = await closed_loop(direct_port, [ASKED] * number, 1)
+        table.add_row(*row("round trip, direct", direct))
+        table.add_row(*row("round trip, proxied", await closed_loop(port, [ASKED] * number, 1)))
         before = await departures(provider, port, leaving, starts=False)
         table.add_row(*row("departure before the head", before))
         inside = await departures(provider, port, leaving, starts=True)

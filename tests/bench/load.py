@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -12,6 +13,8 @@ WORDS = ("every", "byte", "passes", "exactly", "and", "nothing", "is", "lost", "
 ANSWER = "An answer of some length. " * 16
 TURNS = 4
 GROUP = 64
+LONGEST = 600
+"""Seconds that a batch of requests may take."""
 
 
 def conversations() -> Iterator[list[dict[str, str]]]:
@@ -47,27 +50,75 @@ def request(messages: object, *, stream: bool, model: str = "bench") -> bytes:
     return head.encode() + body
 
 
-async def closed_loop(port: int, requests: list[bytes], connections: int) -> None:
-    """Send all requests over so many connections, each waiting for its answer."""
-    left = iter(requests)
+async def closed_loop(port: int, requests: list[bytes], connections: int) -> list[float]:
+    """
+    Send all requests over so many connections, each waiting for its answer.
+
+    Returns:
+        Milliseconds of each, to the end of an answer or the first event of a stream.
+    """
+    left, times = iter(requests), []
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for data in left:
+            begun = time.perf_counter()
             writer.write(data)
-            await read_response(reader)
+            times.append((await read_response(reader) - begun) * 1000)
         writer.close()
 
-    await asyncio.gather(*(client() for _ in range(connections)))
+    async with asyncio.timeout(LONGEST):
+        await asyncio.gather(*(client() for _ in range(connections)))
+    return times
 
 
-async def read_response(reader: asyncio.StreamReader) -> None:
-    """Read one response to its end."""
+async def open_loop(port: int, requests: list[bytes], connections: int, rate: float) -> list[float]:
+    """
+    Send so many requests a second, whether or not the ones before are answered.
+
+    Returns:
+        Milliseconds of each from when it was due, so that the wait for a free connection counts.
+    """
+    idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    for _ in range(connections):
+        idle.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+    begun = time.perf_counter()
+
+    async def send(data: bytes, due: float) -> float:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        reader, writer = await idle.get()
+        writer.write(data)
+        answered = await read_response(reader)
+        idle.put_nowait((reader, writer))
+        return (answered - due) * 1000
+
+    waiting = [send(data, begun + place / rate) for place, data in enumerate(requests)]
+    async with asyncio.timeout(LONGEST):
+        times = await asyncio.gather(*waiting)
+    while not idle.empty():
+        idle.get_nowait()[1].close()
+    return list(times)
+
+
+async def read_response(reader: asyncio.StreamReader) -> float:
+    """Read one response to its end; return when that, or the first event of a stream, came."""
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(head.decode())
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    head = head.lower()
+    length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
     if length:
         await reader.readexactly(int(length))
+    elif b"text/event-stream" in head:
+        await reader.readuntil(b"data: ")
+        came = time.perf_counter()
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        return came
     else:
-        await reader.readuntil(b"0\r\n\r\n")
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+    return time.perf_counter()
+
+
+def at(times: list[float], percent: int) -> float:
+    """Return a percentile."""
+    return sorted(times)[min(len(times) - 1, len(times) * percent // 100)]

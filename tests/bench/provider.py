@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import cast
 
 from load import ANSWER as TEXT
 
 
 EVENTS = 50
-EVENT_SECONDS = 0.02
+EVENT_SECONDS = float(os.environ.get("EVENT_SECONDS", "0.02"))
+"""Between two events; none where it is only to be seen that all works."""
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-benchmark",
@@ -61,7 +63,7 @@ class Provider(asyncio.Protocol):
         head, found, body = self._data.partition(b"\r\n\r\n")
         if not found:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
         if len(body) < length:
             return
         self._data = b""

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bench import CONNECTIONS, STREAMS, Server, measure, started
+from bench import CONNECTIONS, STREAMS, measure
 from load import conversations, request
+from processes import MIB, Server, started
 from provider import EVENTS
 from servers import MemoryTransport
 
 
 RECORDERS = ("http_recorder", "message_logger", "event_recorder")
 SLOW_SECONDS = 0.5
-MIB = 1024 * 1024
 
 
 def serve(folder: Path, *, slow: bool) -> None:

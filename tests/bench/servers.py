@@ -138,8 +138,11 @@ class EveryObserver:
         """Do nothing."""
 
 
+@attrs.define(eq=False)
 class FailingSink(EveryObserver):
     """A plugin that does nothing right: an observer that raises, and a sink that does."""
+
+    _worker: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Have a worker of its own."""
@@ -207,7 +210,10 @@ async def serve_proxy(listener: Any, kind: str, port: str | None) -> None:
     url = f"http://127.0.0.1:{port}" if port else "http://memory"
     settings = Settings(
         server=ServerSettings(port=0),
-        session=SessionSettings(enabled=kind != "passing"),
+        # A soak is to show what is left when as many sessions as there may be are known.
+        session=SessionSettings(
+            enabled=kind != "passing", max_sessions=1000 if kind == "failing" else 10_000
+        ),
         upstreams={"default": UpstreamSettings(type="openai", base_url=url)},
         plugins={name: {} for name in plugins},
     )

@@ -1,0 +1,63 @@
+"""How much of everything a run measures."""
+
+from __future__ import annotations
+
+import attrs
+
+
+KILO, MEGA = 1024, 1024 * 1024
+
+
+@attrs.frozen
+class Extent:
+    """
+    How much is measured.
+
+    Attributes:
+        rounds: How often each candidate has its turn; the first one more, to warm up.
+        requests: Of each round.
+        streams: At the same time.
+        settle: Seconds that recorders get to write what waits, which is part of their cost.
+        soak: Exchanges with failing sinks.
+        connections: Of the grid.
+        sizes: Bytes of the grid's requests.
+        plugins: Of the grid.
+        workers: Of the grid.
+    """
+
+    rounds: int
+    requests: int
+    streams: int
+    settle: float
+    soak: int
+    connections: tuple[int, ...]
+    sizes: tuple[int, ...]
+    plugins: tuple[str, ...]
+    workers: tuple[int, ...]
+
+
+FULL = Extent(
+    rounds=7,
+    requests=3000,
+    streams=200,
+    settle=1.5,
+    soak=200_000,
+    connections=(1, 16, 128, 1000),
+    sizes=(KILO, 100 * KILO, MEGA),
+    plugins=("none", "printer and recorders", "all"),
+    workers=(1, 2),
+)
+QUICK = attrs.evolve(
+    FULL, rounds=3, requests=1000, soak=20_000, connections=(16,), sizes=(KILO,), workers=(1,)
+)
+LEAST = attrs.evolve(
+    QUICK,
+    rounds=1,
+    requests=16,
+    streams=4,
+    settle=0.0,
+    soak=40,
+    connections=(2,),
+    plugins=("none",),
+)
+"""Enough to see that it works; its figures mean nothing."""
