@@ -15,7 +15,7 @@ from perimeter.sessions.fingerprints import NO_TRAIL, Sketch, Trail
 
 T = TypeVar("T")
 
-INDEXED = 16
+INDEXED = 10
 """So many of a session's newest turns can be found by their chain."""
 FRESH = 4
 """So many of them are recognised where a client has changed the answer, or tries again."""
@@ -139,6 +139,8 @@ class Record:
         """Take that a tool call's result has come; return the call, if it waited for that."""
         tool = self.asked.pop(call_id, None)
         if tool is not None:
+            if not self.asked:
+                self.asked = {}  # an emptied dictionary keeps the memory that it has had
             self.answered.append(_mark(call_id))
             del self.answered[:-ASKED]
         return tool
