@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from perimeter.errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
+from perimeter.upstream.arriving import READ_AHEAD, Arriving, wake
 from perimeter.upstream.environment import proxy_for
 from perimeter.upstream.protocol import Body, UpstreamHead, UpstreamRequest
 from perimeter.upstream.tls import context_for
@@ -32,9 +32,6 @@ from perimeter.upstream.tls import context_for
 
 if TYPE_CHECKING:
     from perimeter.settings import UpstreamSettings
-
-READ_AHEAD = 256 * 1024
-"""Bytes of body that may wait for the client before the upstream is no longer read."""
 
 SAFE_REUSE_SECONDS = 1.0
 """A reused connection that closes this soon without a byte was closed by the pool's idle expiry."""
@@ -97,7 +94,7 @@ class HttpxTransport:
         await self._transport.aclose()
 
 
-class HttpxCall:
+class HttpxCall(Arriving):
     """
     One request on its way, driven by a task of its own.
 
@@ -107,14 +104,9 @@ class HttpxCall:
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        super().__init__()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
-        self._head: UpstreamHead | None = None
-        self._error: ExchangeError | None = None
-        self._done = False
-        self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._connected_anew = False
         self._task: asyncio.Task[None] | None = None
@@ -128,28 +120,6 @@ class HttpxCall:
         """Learn from httpcore whether the connection was made for this request."""
         if event == "connection.connect_tcp.started":
             self._connected_anew = True
-
-    async def head(self) -> UpstreamHead:
-        """Wait for the response's head."""
-        while self._head is None:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-        return self._head
-
-    async def read(self) -> bytes:
-        """Wait for more of the body; b"" at its end."""
-        while not self._chunks:
-            if self._error is not None:
-                raise self._error
-            if self._done:
-                return b""
-            await self._wait()
-        data = self._chunks.popleft()
-        self._held -= len(data)
-        if self._writer is not None and self._held < READ_AHEAD:
-            _wake(self._writer)
-        return data
 
     def abort(self, error: ExchangeError) -> None:
         """Break the connection at once."""
@@ -186,8 +156,7 @@ class HttpxCall:
     async def _exchange(self, request: httpx.Request) -> None:
         response = await self._transport.handle_async_request(request)
         try:
-            self._head = _head_of(response)
-            _wake(self._reader)
+            self.answered(_head_of(response))
             await self._receive(response)
         finally:
             await response.aclose()
@@ -197,22 +166,13 @@ class HttpxCall:
         async for data in response.stream:
             if not data:
                 continue
-            self._chunks.append(data)
-            self._held += len(data)
-            _wake(self._reader)
+            self.received(data)
             while self._held >= READ_AHEAD:
                 self._writer = self._loop.create_future()
                 await self._writer
 
-    def _finish(self, error: ExchangeError | None) -> None:
-        if not self._done:
-            self._done = True
-            self._error = error
-        _wake(self._reader)
-
-    async def _wait(self) -> None:
-        self._reader = self._loop.create_future()
-        await self._reader
+    def _go_on(self) -> None:
+        wake(self._writer)
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -281,11 +241,6 @@ def _body_headers(request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
     if request.body or request.method in {"POST", "PUT", "PATCH"}:
         return [(b"content-length", b"%d" % len(request.body))]
     return []
-
-
-def _wake(future: asyncio.Future[None] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(None)
 
 
 def _build(settings: UpstreamSettings, url: httpx.URL) -> httpx.AsyncHTTPTransport:

@@ -21,8 +21,9 @@ from perimeter.errors import (
 )
 from perimeter.settings import UpstreamSettings
 from perimeter.upstream import UpstreamRequest
+from perimeter.upstream.arriving import READ_AHEAD
 from perimeter.upstream.environment import proxy_for
-from perimeter.upstream.httpx_transport import READ_AHEAD, HttpxTransport, translate
+from perimeter.upstream.httpx_transport import HttpxTransport, translate
 
 
 REQUEST = UpstreamRequest("GET", "/a%2Fb//c?x=%41", ())

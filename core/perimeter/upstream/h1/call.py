@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from perimeter.errors import ExchangeError, ProxyError, UpstreamClosed
+from perimeter.upstream.arriving import READ_AHEAD, Arriving
 from perimeter.upstream.h1.connection import Connection
-from perimeter.upstream.protocol import UpstreamHead, UpstreamRequest
+from perimeter.upstream.protocol import UpstreamRequest
 
 
-READ_AHEAD = 256 * 1024
-"""Bytes of body that may wait for the client before the upstream is no longer read."""
-
-
-class H1Call:
+class H1Call(Arriving):
     """
     A request on its way.
 
@@ -28,17 +24,12 @@ class H1Call:
     """
 
     def __init__(self, request: UpstreamRequest) -> None:
+        super().__init__()
         self.bodiless = request.method == "HEAD"
         self.sent = False
         self._request = request
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._head: UpstreamHead | None = None
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
-        self._error: ExchangeError | None = None
-        self._done = False
-        self._reader: asyncio.Future[None] | None = None
 
     def begin(self, connection: Connection, head: bytes) -> None:
         """Write the request on a connection, or as much of it as there is."""
@@ -60,28 +51,6 @@ class H1Call:
 
     # What the data path calls
 
-    async def head(self) -> UpstreamHead:
-        """Wait for the response's head."""
-        while self._head is None:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
-        return self._head
-
-    async def read(self) -> bytes:
-        """Wait for more of the body; b"" at its end."""
-        while not self._chunks:
-            if self._error is not None:
-                raise self._error
-            if self._done:
-                return b""
-            await self._wait()
-        data = self._chunks.popleft()
-        self._held -= len(data)
-        if self._held < READ_AHEAD and self._connection is not None:
-            self._connection.resume()
-        return data
-
     def abort(self, error: ExchangeError) -> None:
         """Break the connection at once."""
         if self._done:
@@ -101,30 +70,25 @@ class H1Call:
 
     # What the connection calls
 
-    def answered(self, head: UpstreamHead) -> None:
-        """Take the response's head."""
-        self._head = head
-        self._wake()
-
     def received(self, data: bytes) -> None:
         """Take the next bytes of its body."""
-        self._chunks.append(data)
-        self._held += len(data)
+        super().received(data)
         if self._held >= READ_AHEAD and self._connection is not None:
             self._connection.pause()
-        self._wake()
 
     def ended(self, error: ExchangeError | None) -> None:
         """Take the end of the body, or what has come instead."""
         if self._done:
             return
-        self._done = True
-        self._error = error
         self._connection = None  # it may be another call's already
         task = self._task
         if task is not None and not self.sent and task is not asyncio.current_task():
             task.cancel()
-        self._wake()
+        self._finish(error)
+
+    def _go_on(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
 
     # How it is sent
 
@@ -160,12 +124,3 @@ class H1Call:
         if left is None:
             await connection.write(b"0\r\n\r\n")
         self.sent = True
-
-    async def _wait(self) -> None:
-        self._reader = asyncio.get_running_loop().create_future()
-        await self._reader
-
-    def _wake(self) -> None:
-        reader = self._reader
-        if reader is not None and not reader.done():
-            reader.set_result(None)
