@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from perimeter.dispatch import LOG_SECONDS, Bound, Hooks, notify
+from perimeter.dispatch import LOG_SECONDS, Bound, HookCalls, Hooks, notify
 from perimeter.worker import Handler, OnFull, Worker
 
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from perimeter.metrics import PluginMetrics
     from perimeter.model import Event, Session
+    from perimeter.pricing import Price
 
 T = TypeVar("T")
 
@@ -112,10 +113,12 @@ class Services:
         events: Hands events to the observers.
         keeps_data: Whether a plugin has asked for its folder.
         redact: Whether plugins mask secrets in what they keep.
+        pricing: What models cost, where the configuration says so.
         address: Where the proxy listens, once that is known.
         places: Lines of plugins that tell where something can be found.
         contributions: Gives what plugins add through a hook, by plugin.
         plugins: Describes the plugins.
+        hook_calls: Counts the calls of hooks.
     """
 
     data_root: Path = attrs.field(factory=lambda: data_root(os.environ))
@@ -123,10 +126,12 @@ class Services:
     events: Events = attrs.field(factory=Events)
     keeps_data: bool = False
     redact: bool = True
+    pricing: Mapping[str, Price] = attrs.field(factory=dict)
     address: str = ""
     places: list[str] = attrs.field(factory=list)
     contributions: Callable[[str], Mapping[str, Any]] = lambda _: {}
     plugins: Callable[[], list[dict[str, Any]]] = list
+    hook_calls: Callable[[], Mapping[str, Mapping[str, HookCalls]]] = dict
     _http: httpx.AsyncClient | None = None
 
     @property
@@ -247,6 +252,11 @@ class PluginContext:
         return self._services.redact
 
     @property
+    def pricing(self) -> Mapping[str, Price]:
+        """What models cost, where the configuration says so (`[pricing]`), by name."""
+        return self._services.pricing
+
+    @property
     def address(self) -> str:
         """
         Where this machine's clients reach the proxy, such as `http://127.0.0.1:4000`.
@@ -273,6 +283,10 @@ class PluginContext:
     def plugins(self) -> list[dict[str, Any]]:
         """Describe the installed plugins, as `/config` does: secrets are masked."""
         return self._services.plugins()
+
+    def hook_calls(self) -> Mapping[str, Mapping[str, HookCalls]]:
+        """Return what hooks have cost in this process so far, by plugin and hook."""
+        return self._services.hook_calls()
 
     @property
     def http(self) -> httpx.AsyncClient:

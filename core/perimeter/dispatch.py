@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -92,6 +92,14 @@ class Bound:
 
 
 Chain = tuple[Bound, ...]
+
+
+class HookCalls(NamedTuple):
+    """How often a hook of a plugin was called, how many seconds that took, how often it failed."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    failures: int = 0
 
 
 @attrs.frozen

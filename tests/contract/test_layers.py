@@ -26,6 +26,7 @@ LAYERS = [
     {"admin"},
     {"gateway"},
     {"tracking"},
+    {"standalone"},
     {"registry"},
     {"discovery"},
     {"validation"},
@@ -138,6 +139,7 @@ def test_plugins_use_the_public_api_only():
         "perimeter.redaction",
         "perimeter.sessions.evidence",
         "perimeter.simulator",
+        "perimeter.standalone",
         "perimeter.testing",
         "perimeter.verdicts",
     }

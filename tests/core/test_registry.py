@@ -215,6 +215,56 @@ def test_entry_points_are_found(install):
     }
 
 
+SPEAKS = (
+    GOOD
+    + """
+    @hookimpl
+    def dialects(self):
+        import re
+        from perimeter.dialects import OpenAIChat
+
+        return [OpenAIChat("acme.chat", "openai", re.compile("/acme"))]
+"""
+)
+
+
+def test_dialects_without_a_proxy(install):
+    """Each plugin is asked apart: what is wrong with one is told, and others that add none rest."""
+    install("acme", "acme = acme_module:Plugin", acme_module=SPEAKS)
+    fails = SPEAKS.replace(
+        "        return [", "        raise RuntimeError('never')\n        return ["
+    )
+    install("fails", "fails = fails_module:Plugin", fails_module=fails)
+    quiet = GOOD.replace("    context: object", "    context: object\n    never: object", 1)
+    install("quiet", "quiet = quiet_module:Plugin", quiet_module=quiet)
+    install("off", "off = off_module:Plugin", off_module="raise SystemExit('off')")
+    tables: dict[str, Any] = {name: {} for name in ("fails", "quiet", "missing", "acme")}
+
+    found, problems = registry.dialects_of(Settings(plugins=tables | {"off": {"enabled": False}}))
+    assert [each.name for each in found] == ["acme.chat"]
+    (fault, missing) = map(str, problems)
+    assert "never" in fault
+    assert "is not installed" in missing
+
+
+async def test_what_hooks_cost_is_told():
+    """The calls of each plugin's hooks are counted, with their time and failures."""
+    loaded = load({"a": Living, "b": Living, "c": Plain})
+    assert loaded.hook_calls() == {}
+    await loaded.startup()
+    for bound in loaded.lifecycle["startup"]:
+        bound.failed(ValueError("no"))
+    found = loaded.hook_calls()
+    await loaded.shutdown()
+
+    assert {name: list(hooks) for name, hooks in found.items()} == {
+        "a": ["startup"],
+        "b": ["startup"],
+    }
+    assert [found["a"]["startup"].calls, found["a"]["startup"].failures] == [1, 1]
+    assert found["a"]["startup"].seconds > 0
+
+
 def test_idle_plugins_are_not_imported(install):
     """A plugin that is only installed can do no harm: its code does not run."""
     install("harm", "harm = harm_module:Plugin", harm_module="raise SystemExit('harm')")

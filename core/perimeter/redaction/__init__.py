@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 
+from perimeter.redaction.described import Kind, kinds
 from perimeter.redaction.fields import CREDENTIAL_HEADERS, headers, query
 from perimeter.redaction.found import HOLD
 from perimeter.redaction.scanning import CONTEXT, SLICE, find, joined, masked, scan, unfinished
@@ -22,11 +23,13 @@ from perimeter.redaction.scanning import CONTEXT, SLICE, find, joined, masked, s
 __all__ = [
     "CREDENTIAL_HEADERS",
     "HOLD",
+    "Kind",
     "Stream",
     "data",
     "excerpt",
     "headers",
     "hold",
+    "kinds",
     "query",
     "text",
 ]

@@ -11,7 +11,7 @@ import attrs
 from perimeter.redaction.found import Found
 
 
-_NAMES = """
+NAMES = """
     authorization password passwd pwd passphrase secret secret+key secret+access+key client+secret
     api+key access+key private+key account+key signing+key encryption+key master+key
     subscription+key access+token refresh+token id+token auth+token bearer+token session+token
@@ -19,7 +19,7 @@ _NAMES = """
 """
 """What names of secrets end with, in any case; + is nothing, a hyphen or an underscore."""
 
-_PARAMETERS = """
+PARAMETERS = """
     key token sig signature x-amz-signature x-amz-credential x-amz-security-token x-goog-signature
     x-goog-credential
 """
@@ -32,9 +32,9 @@ def _spelled(names: str) -> list[str]:
     return sorted(set(joined), key=len, reverse=True)
 
 
-_SPELLED = _spelled(_NAMES)
+_SPELLED = _spelled(NAMES)
 _SECRETS = tuple(_SPELLED)
-_QUERY = frozenset(_spelled(_PARAMETERS))
+_QUERY = frozenset(_spelled(PARAMETERS))
 _VARIABLES = ("_KEY", "_TOKEN", "_PAT")
 
 _LONGEST = 48

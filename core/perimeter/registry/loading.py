@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pluggy
 
 from perimeter import discovery
@@ -12,14 +13,13 @@ from perimeter.context import Clock, Jobs, PluginContext, Services
 from perimeter.dialects import Dialect
 from perimeter.discovery import Installed
 from perimeter.dispatch import Hooks
-from perimeter.errors import ConfigError, PluginError
-from perimeter.metrics import PluginInfo
+from perimeter.errors import ConfigError, PerimeterError, PluginError
+from perimeter.metrics import Metrics, PluginInfo
 from perimeter.registry.calls import chain, contributions, describe_error, managed
 from perimeter.registry.registry import LoadedPlugin, Registry
 
 
 if TYPE_CHECKING:
-    from perimeter.metrics import Metrics
     from perimeter.settings import Settings
 
 
@@ -46,7 +46,9 @@ def load(
     known = discovery.find(extra)
     if problems := discovery.problems_of_plugins(settings, known):
         raise ConfigError(problems)
-    services = Services(clock=clock or Clock(), redact=settings.recording.redact)
+    services = Services(
+        clock=clock or Clock(), redact=settings.recording.redact, pricing=settings.pricing
+    )
     running = {
         name: _build(known[name], settings, metrics, services)
         for name in discovery.enabled(settings)
@@ -66,8 +68,36 @@ def load(
     registry = Registry(settings, plugins, hooks, lifecycle, dialects, routes, manager, services)
     services.contributions = registry.contributions
     services.plugins = registry.describe
+    services.hook_calls = registry.hook_calls
     _watch(metrics, registry)
     return registry
+
+
+def dialects_of(settings: Settings) -> tuple[list[Dialect], list[PerimeterError]]:
+    """
+    Return the dialects that the enabled plugins add, where no proxy runs.
+
+    Each plugin is built apart from the others, and only if it adds any. Nothing is started.
+
+    Args:
+        settings: The effective configuration.
+
+    Returns:
+        The dialects, and why those of some plugins are missing.
+    """
+    found: list[Dialect] = []
+    problems: list[PerimeterError] = []
+    known = discovery.find()
+    for name in discovery.enabled(settings):
+        plugin = known.get(name)
+        if plugin is not None and not plugin.problems and "dialects" not in plugin.hooks:
+            continue
+        alone = attrs.evolve(settings, plugins={name: settings.plugins[name]})
+        try:
+            found += load(alone, metrics=Metrics()).dialects
+        except PerimeterError as error:
+            problems.append(error)
+    return found, problems
 
 
 def _build(

@@ -10,7 +10,7 @@ import attrs
 
 from perimeter.configuration import describe
 from perimeter.context import Jobs, Services
-from perimeter.dispatch import Bound, Hooks
+from perimeter.dispatch import Bound, HookCalls, Hooks
 from perimeter.registry.calls import call, contributions, failure
 from perimeter.validation import implementations
 
@@ -182,6 +182,15 @@ class Registry:
         for plugin in self.plugins.values():
             if plugin.jobs.failures.failures:
                 yield plugin.jobs.failures
+
+    def hook_calls(self) -> dict[str, dict[str, HookCalls]]:
+        """Return what hooks have cost so far, by plugin and hook; those that were called."""
+        found: dict[str, dict[str, HookCalls]] = {}
+        for each in self.bound:
+            if each.calls or each.failures:
+                of_plugin = found.setdefault(each.plugin, {})
+                of_plugin[each.hook] = HookCalls(each.calls, each.seconds, each.failures)
+        return found
 
     @property
     def _patience(self) -> float:
