@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,12 @@ class Served:
 
 
 def application(
-    path: Path, *, routes: Sequence[Route] | None = None, token: str = "", **facts: Any
+    path: Path,
+    *,
+    routes: Sequence[Route] | None = None,
+    token: str = "",
+    clock: Callable[[], float] = time.monotonic,
+    **facts: Any,
 ) -> tuple[Dashboard, Site, Reader, Written]:
     """Return a dashboard's application for a database, which is made when it is not there."""
     options = {name: facts.pop(name) for name in ("allowed_hosts",) if name in facts}
@@ -75,7 +81,8 @@ def application(
     reader = database.reader()
     changes = Written(Writer(database))
     site = Site(config=Config(**options), token=Secret(token), **facts)
-    return create_app(site, reader, changes, routes=routes), site, reader, changes
+    app = create_app(site, reader, changes, routes=routes, clock=clock)
+    return app, site, reader, changes
 
 
 def serve(path: Path, *, port: int = 0, **options: Any) -> Served:

@@ -128,6 +128,7 @@ def test_what_is_not_there_is_404(site, path):
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/json"
     assert response.json()["error"]
+    assert response.json()["detail"]
 
 
 def test_a_deleted_session_says_why(tmp_path):

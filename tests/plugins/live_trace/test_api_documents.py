@@ -123,14 +123,18 @@ def test_the_example_of_an_extension_works():
 
 
 def test_clients_read_the_token_in_their_own_way():
-    """Where a token is asked for, each assistant's settings take it from the environment."""
+    """Where a token is asked for, each takes it from where that assistant keeps such things."""
     found = {
         tab.key: "".join(snippet.text for snippet in tab.snippets)
         for tab in assistants("http://127.0.0.1:7100", token=True)
     }
 
-    for key in ("cursor", "vscode", "windsurf"):
+    for key in ("cursor", "windsurf"):
         assert "Bearer ${env:PERIMETER_TOKEN}" in found[key]
     for key in ("claude-code", "gemini-cli"):
         assert "Bearer ${PERIMETER_TOKEN}" in found[key]
     assert 'bearer_token_env_var = "PERIMETER_TOKEN"' in found["codex"]
+    assert "--bearer-token-env-var PERIMETER_TOKEN" in found["codex"]
+    shown = [json.loads(block.text) for block in blocks(MCP) if block.text.startswith("{")]
+    assert json.loads(found["vscode"]) in shown
+    assert shown[-1]["inputs"][0]["password"] is True

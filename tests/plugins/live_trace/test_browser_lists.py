@@ -190,7 +190,7 @@ def test_budgets(served: Served, show: Show) -> None:
     """Bytes and elements of the list and of a session."""
     page = show(served.url, "/sessions?range=all")
     assert page.locator("tbody[data-rows] tr").count() == 50
-    assert page.evaluate("document.querySelectorAll('*').length") <= 2000
+    assert page.evaluate("document.querySelectorAll('*').length") <= 1500
     page.goto(f"{served.url}/sessions/session-038")
     assert page.evaluate("document.querySelectorAll('*').length") <= 2500
 

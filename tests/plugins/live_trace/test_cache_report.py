@@ -12,6 +12,7 @@ import pytest
 from api_parts import served, words
 from factory import NOW
 
+from perimeter.pricing import PriceTable
 from perimeter_plugin_live_trace.cache import dearest, report
 from perimeter_plugin_live_trace.cache.money import lost_nano, lost_tokens
 from perimeter_plugin_live_trace.cache.report import pairs
@@ -303,11 +304,12 @@ def test_money():
     assert lost_tokens(5000, 4000, 1000) == 3000
     assert lost_tokens(5000, 1000, 0) == 0
     assert lost_tokens(1000, 5000, 0) == 0
+    price = PriceTable.packaged().price_of("claude-sonnet-4-5")
     # claude-sonnet-4-5: 3.00 plain, 0.30 read, 3.75 written, of a million
-    assert lost_nano("claude-sonnet-4-5", 4000, 0, 0, 3000) == 3000 * 2700
-    assert lost_nano("claude-sonnet-4-5", 4000, 0, 3000, 3000) == 3000 * 3450
-    assert lost_nano("house-model", 4000, 0, 0, 3000) is None
-    assert lost_nano("house-model", 4000, 0, 0, 0) == 0
+    assert lost_nano(price, 4000, 0, 0, 3000) == 3000 * 2700
+    assert lost_nano(price, 4000, 0, 3000, 3000) == 3000 * 3450
+    assert lost_nano(None, 4000, 0, 0, 3000) is None
+    assert lost_nano(None, 4000, 0, 0, 0) == 0
 
 
 def test_pairs_share_what_all_between_shared():

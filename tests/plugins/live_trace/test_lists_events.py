@@ -17,6 +17,7 @@ from pages_site import Pages
 
 from perimeter_plugin_live_trace.queries import search
 from perimeter_plugin_live_trace.queries.curl import curl
+from perimeter_plugin_live_trace.store.known import built_in
 from perimeter_plugin_live_trace.store.models import Event
 
 
@@ -148,7 +149,9 @@ def test_a_command_sends_what_was_sent(tmp_path: Path, body: str) -> None:
         ("authorization", "Bearer masked"),
         ("OpenAI-Beta", "x\r\ny"),
     ]
-    arguments, stdin = run(curl(call, body.encode(), fields, "http://127.0.0.1:4000"), tmp_path)
+    dialect = built_in()[call.dialect]
+    command = curl(call, dialect, body.encode(), fields, "http://127.0.0.1:4000")
+    arguments, stdin = run(command, tmp_path)
     assert "http://127.0.0.1:4000/v1/chat/completions?x=$(id)&y='" in arguments
     assert "content-type: application/json; a='$b'" in arguments
     assert "OpenAI-Beta: x  y" in arguments

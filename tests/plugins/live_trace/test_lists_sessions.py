@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,43 @@ def test_counting(pages: Pages) -> None:
     """Apart from the list, with the same filter."""
     assert "50 sessions" in pages.get("/sessions/count").text
     assert "9 sessions" in pages.get("/sessions/count", q="agent:support-triage").text
+
+
+def count_of(page: str) -> str:
+    found = re.search(r'<span class="meta count-of">(.*?) · ', page, re.DOTALL)
+    assert found
+    return re.sub("<[^>]+>", "", found.group(1)).strip()
+
+
+def test_the_count_is_there_where_it_is_cheap(own: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one page always, else without typed filters, up to a limit."""
+    assert count_of(own.get("/sessions").text) == "50 sessions"
+    assert count_of(own.get("/sessions", limit=20).text) == "50 sessions"
+    assert count_of(own.get("/sessions", q="agent:support-triage").text) == "9 sessions"
+    assert count_of(own.get("/sessions", q="agent:support-triage", limit=4).text) == "Count all"
+    monkeypatch.setattr("perimeter_plugin_live_trace.web.pages.sessions._COUNTED", 30)
+    assert count_of(own.get("/sessions", limit=20).text) == "30+ sessions"
+
+
+def test_what_is_shown_can_be_exported(pages: Pages) -> None:
+    """All that the filter lets through, by a link; what was chosen, however old it is."""
+    text = pages.get("/sessions", q="agent:support-triage", status="done", limit=2).text
+    links = re.findall(r'href="(/export/sessions[.](?:csv|jsonl)[?][^"]*)"', text)
+    wanted = pages.json("/sessions", q="agent:support-triage", status="done")["rows"]
+    assert len(links) == 2
+    for link in map(unescape, links):
+        assert len(pages.client.get(link).text.splitlines()) == len(wanted) + link.count("csv")
+    button = re.search(r'<button[^>]*formaction="/export/sessions.jsonl"[^>]*>', text)
+    assert button
+    assert 'name="range" value="all"' in button.group()
+
+
+def test_the_list_keeps_to_its_budget(pages: Pages) -> None:
+    """50 rows: at most 1,500 elements, and 12 KiB for who has been here before."""
+    answer = pages.get("/sessions")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) <= 12 * 1024
+    assert len(re.findall(r"<[a-z]", answer.text)) <= 1500
 
 
 def test_a_call_that_never_ends_has_stalled(tmp_path: Path) -> None:

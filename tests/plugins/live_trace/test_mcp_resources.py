@@ -63,6 +63,20 @@ async def test_a_forged_cursor_is_an_error(site):
             await client.list_resources(cursor="forged")
 
 
+async def test_the_system_prompt_is_told_once(tmp_path):
+    """Also where the API has it among the messages, and other messages of that role stay."""
+    path, session = tmp_path / "live-trace.db", talk(factory.AGENTS[0], "one")
+    system = factory.AGENTS[0].system
+    turns = [session.turn("Hello"), session.turn("And then?")]
+    written(path, *turns)
+    with served(path) as site:
+        async with Client(f"{site.url}/mcp") as client:
+            text = (await client.read_resource("perimeter://sessions/one")).contents[0].text
+
+    assert text.count(quoted(system)) == 1
+    assert text.index("system prompt") < text.index("> Hello") < text.index("> And then?")
+
+
 async def test_long_and_strange_sessions(tmp_path):
     """A transcript is bounded, and what was said can't pass for the frame around it."""
     path, name = tmp_path / "live-trace.db", "odd/id ?#%"

@@ -109,6 +109,22 @@ def test_findings_as_filtered(pages):
     assert rows(pages, "findings", "csv", state="ignored") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("sessions", {"status": "odd"}),
+        ("sessions", {"q": "odd:1"}),
+        ("events", {"range": "odd"}),
+        ("findings", {"sev": "odd"}),
+    ],
+)
+def test_a_filter_that_is_not_understood_exports_nothing(pages, name, params):
+    """Without it there would be more in the file than was asked for."""
+    answer = pages.get(f"/export/{name}.csv", **params)
+    assert answer.status_code == 409
+    assert "Nothing was exported" in answer.text
+
+
 def test_attributes_on_demand(pages):
     """Events have their attributes only where they are asked for."""
     assert "attributes" not in rows(pages, "events", "jsonl", kind="tool.execution")[0]

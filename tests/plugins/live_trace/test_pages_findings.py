@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import factory
 import pytest
 from pages_site import Pages
 
-from perimeter_plugin_live_trace.queries.findings import evidence, refused
+from perimeter_plugin_live_trace.queries.findings import STATES, evidence, refused
 from perimeter_plugin_live_trace.store import changes
 
 
@@ -101,6 +103,21 @@ def test_ignoring_needs_a_reason(pages):
     assert pages.json(f"/findings/{group}")["group"]["note"] == "a test"
 
 
+def test_a_rule_is_muted_for_an_agent_and_heard_again(pages):
+    """It is no longer to be decided about, the trail has it, and it can be taken back."""
+    row = pages.json("/findings")["rows"][0]
+    assert "Mute this rule for this agent" in pages.get(f"/findings/{row['id']}").text
+    assert decide(pages, [row["id"]], "muted").status_code == 303
+    assert row["id"] not in [each["id"] for each in pages.json("/findings")["rows"]]
+    assert [each["id"] for each in pages.json("/findings", state="muted")["rows"]] == [row["id"]]
+    trail = pages.json(f"/findings/{row['id']}")["trail"]
+    assert (trail[0]["before"], trail[0]["after"]) == ("open", "muted")
+    assert "takes that back" in pages.get(f"/findings/{row['id']}").text
+
+    assert decide(pages, [row["id"]], "open").status_code == 303
+    assert pages.json(f"/findings/{row['id']}")["group"]["state"] == "open"
+
+
 @pytest.mark.parametrize("state", ["regressed", "nonsense", ""])
 def test_states_nobody_chooses(pages, state):
     """Only the states that people may choose are accepted."""
@@ -116,8 +133,8 @@ def test_deciding_needs_the_form(pages):
     assert answer.status_code == 403
 
 
-@pytest.mark.parametrize("state", ["open", "acknowledged", "fixed", "ignored", "regressed"])
-@pytest.mark.parametrize("chosen", ["open", "acknowledged", "fixed", "ignored", "regressed"])
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("chosen", STATES)
 def test_every_transition(state, chosen):
     """From each state, each other one that people may choose is allowed, with a reason."""
     allowed = chosen not in (state, "regressed")
@@ -198,6 +215,40 @@ def test_fixed_findings_leave_the_matrix(pages):
     group = pages.json("/findings", owasp="LLM01")["rows"][0]["id"]
     decide(pages, [group], "fixed")
     assert cells(pages, "LLM01")[0]["state"] == "untested"
+
+
+def test_matrix_by_severity(pages):
+    """The columns are severities then, and the cells of a row add up to all agents together."""
+    matrix = pages.json("/findings/matrix", by="severity")["matrix"]
+    assert matrix["severities"] == [4, 3, 2, 1]
+    assert matrix["agents"] == []
+    by_agent = pages.json("/findings/matrix")["matrix"]["rows"]
+    assert [row["total"] for row in matrix["rows"]] == [row["total"] for row in by_agent]
+    for row in matrix["rows"]:
+        found = {cell["sev"]: cell["count"] for cell in row["cells"] if cell["state"] == "found"}
+        expected = pages.reader.sql(
+            "SELECT sev, sum(count) FROM finding_groups WHERE owasp = ? GROUP BY sev", (row["key"],)
+        )
+        assert found == dict(expected)
+        if found:
+            others = {cell["state"] for cell in row["cells"] if cell["state"] != "found"}
+            assert others == {"clean"}
+    assert "LLM01" in pages.get("/findings/matrix", by="severity").text
+
+
+@pytest.mark.parametrize("by", ["agent", "severity"])
+def test_matrix_as_a_table(pages, by):
+    """Each cell is a line of the CSV, with the state in words."""
+    link = f"/export/matrix.csv?by={by}"
+    assert link in pages.get("/findings/matrix", by=by).text
+    lines = list(csv.DictReader(io.StringIO(pages.client.get(link).text)))
+    matrix = pages.json("/findings/matrix", by=by)["matrix"]
+    cells = [(row["key"], cell) for row in matrix["rows"] for cell in row["cells"]]
+    assert [(line["risk"], line["state"], int(line["count"])) for line in lines] == [
+        (key, cell["state"], cell["count"]) for key, cell in cells
+    ]
+    assert {"planner" if by == "agent" else "critical"} <= {line[by] for line in lines}
+    assert any(int(line["count"]) for line in lines)
 
 
 def test_matrix_has_pages(empty):

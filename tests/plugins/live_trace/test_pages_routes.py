@@ -124,6 +124,28 @@ def test_failing_health(tmp_path: Path):
         pages.close()
 
 
+def test_plugins(tmp_path: Path):
+    """A plugin is shown with what its hooks cost and how often they failed, called or not."""
+    pages = Pages(tmp_path / "a.db")
+    try:
+        pages.site.ingest.plugins = [
+            {
+                "name": "slow",
+                "state": "loaded",
+                "hooks": ["on_request", "on_error"],
+                "errors": 2,
+                "costs": {"on_request": [1500, 3.0, 2]},
+            }
+        ]
+        (plugin,) = pages.json("/plugins")["plugins"]
+        shown = re.sub("</?span[^>]*>", "|", pages.get("/plugins").text)
+    finally:
+        pages.close()
+    assert (plugin["calls"], plugin["seconds"], plugin["errors"]) == (1500, 3.0, 2)
+    assert "|on_request |1.5k| \N{MULTIPLICATION SIGN} 2 ms, 2 failures|" in shown
+    assert "|on_error|" in shown
+
+
 def test_connect_turns(tmp_path: Path):
     """The connect page waits, and turns when the first request has come."""
     waiting = Pages(tmp_path / "a.db")

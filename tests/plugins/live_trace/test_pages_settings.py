@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import factory
 import pytest
 from pages_site import Pages
+
+from perimeter.redaction import kinds
+from perimeter_plugin_live_trace.process.writing import WritingThread
+from perimeter_plugin_live_trace.store import Limits, Writer
+from perimeter_plugin_live_trace.web.site import Ingest
 
 
 @pytest.fixture
@@ -45,6 +53,39 @@ def test_retention_is_told(pages):
     assert "30 days" in text
     assert "100,000" in text
     assert str(pages.reader.path) in text
+
+
+@pytest.mark.parametrize("path", ["/settings", "/status"])
+def test_the_next_run_of_retention_is_told(pages, path):
+    """With what the runs before have deleted; a database that is only looked at has none."""
+    assert "nothing is deleted by itself here" in pages.get(path).text
+    now_us = int(time.time() * 1e6)
+    pages.site.ingest.retention.ran(now_us, 3, 900_000_000)
+    pages.site.ingest.retention.ran(now_us, 4, 900_000_000)
+    text = pages.get(path).text
+    assert re.search(r"runs in 1[45] min", text)
+    assert "7 sessions deleted since the start" in text
+    assert pages.json(path)["retention"]["next_us"] == now_us + 900_000_000
+
+
+def test_runs_of_retention_are_noted(pages):
+    """By the thread that does them, with how many sessions went."""
+    ingest = Ingest()
+    thread = WritingThread(Writer(pages.database), Limits(max_sessions=45), ingest)
+    thread.start()
+    for _ in range(2):  # the first one may be made before the first run
+        thread.change(lambda change: change.sql("SELECT 1").fetchall())
+    thread.stop(5)
+    assert ingest.retention.deleted == 5
+    assert ingest.retention.last_us < ingest.retention.next_us
+
+
+def test_what_is_masked_is_told(pages):
+    """All kinds of it, with the names that core goes by."""
+    text = pages.get("/settings").text
+    for kind in kinds():
+        assert kind.what in text
+        assert all(f"<code>{each}</code>" in text for each in kind.such_as)
 
 
 @pytest.mark.parametrize("confirm", ["", "yes", "delet"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -37,6 +39,21 @@ def test_traffic_is_stored(trace):
         (1, 1, 0),
         (2, 3, 1),
     ]
+
+
+def test_metrics_of_the_process(trace):
+    """What it measures of itself is there for Prometheus once it has stored something."""
+    trace.proxy.line().chat("hello")
+    trace.wait_for_calls(1)
+    name = "perimeter_live_trace_commit_seconds"
+    text = wait_until(lambda: _without_zero(name, httpx.get(f"{trace.url}/metrics", timeout=30)))
+
+    assert 0 < float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1]) < 30
+    assert "perimeter_live_trace_dropped_total 0.0" in text
+
+
+def _without_zero(name, answer):
+    return None if f"{name} 0.0\n" in answer.text else answer.text
 
 
 def test_the_dashboard_is_announced(trace):
@@ -226,6 +243,33 @@ def test_off_loopback_a_token_is_asked_for(tmp_path, monkeypatch):
         assert httpx.get(bare, headers=headers, timeout=30).status_code == 200
 
 
+def test_forms_and_logins_outlive_the_process(tmp_path, monkeypatch):
+    """A form that stood open while the process was started again is taken, without a new login."""
+    with traced(tmp_path, monkeypatch, host="0.0.0.0") as trace:
+        url = httpx.URL(trace.url)
+        with httpx.Client(base_url=url.copy_with(query=None), timeout=30) as visitor:
+            visitor.get(url)
+            form = visitor.get("/settings").text
+            token = re.search(r'name="csrf" value="([0-9a-f]+)"', form)[1]
+            before = trace.child
+            os.kill(before, signal.SIGKILL)
+            trace.child_after(before)
+            wait_until(lambda: _answers(visitor))
+            made_up = visitor.post("/settings", data={"csrf": "0" * 80})
+            taken = visitor.post("/settings", data={"csrf": token, "density": "compact"})
+
+    assert made_up.status_code == 403
+    assert taken.status_code == 303
+    key = trace.database.with_name("key")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def _answers(visitor):
+    with contextlib.suppress(httpx.TransportError):
+        return visitor.get("/settings").status_code == 200
+    return False
+
+
 def test_several_workers(tmp_path, monkeypatch):
     """All workers tell the one process, which is started once."""
     with traced(tmp_path, monkeypatch, workers=2) as trace:
@@ -235,6 +279,26 @@ def test_several_workers(tmp_path, monkeypatch):
         trace.wait_for_calls(2)
         assert trace.rows("SELECT turns FROM sessions") == [(2,)]
         assert len(children(trace.proxy.process.pid)) == 1
+
+
+def test_what_hooks_cost(tmp_path, monkeypatch):
+    """The page of plugins has the calls of hooks in all workers, told now and then."""
+    with traced(tmp_path, monkeypatch, workers=2) as trace:
+        first, second = trace.proxy.two_lines()
+        for line in (first, second, first):
+            line.chat("hello")
+
+        def costs():
+            found = httpx.get(f"{trace.url}/plugins.json", timeout=30).json()["plugins"]
+            (plugin,) = [each for each in found if each["name"] == "live_trace"]
+            hooks = {each["hook"]: each for each in plugin["hooks"]}
+            return hooks if hooks["on_request"]["calls"] == 3 else None
+
+        hooks = wait_until(costs)
+
+    assert hooks["on_response"]["calls"] == 3
+    assert 0 < hooks["on_request"]["seconds"] < 1
+    assert {each["failures"] for each in hooks.values()} == {0}
 
 
 def test_garbage_on_the_socket(trace):

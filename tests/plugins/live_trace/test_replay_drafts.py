@@ -18,7 +18,7 @@ from perimeter_plugin_live_trace.replay.draft import (
     system_role,
 )
 from perimeter_plugin_live_trace.replay.sending import Credentials, NotSent, Target
-from perimeter_plugin_live_trace.store.calls import built_in
+from perimeter_plugin_live_trace.store.known import built_in
 
 
 CHAT = {

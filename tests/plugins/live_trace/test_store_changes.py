@@ -106,6 +106,17 @@ def test_what_is_ignored_stays_so(store: Store) -> None:
     assert {session.sev for session in store.sessions(group.id)} == {0}
 
 
+def test_what_is_muted_is_not_counted(store: Store) -> None:
+    """A further finding is kept with its group, and its session takes no notice."""
+    group = store.group()
+    before = [session.findings for session in store.sessions(group.id)]
+    store.writer.change(changes.set_group_state(group.id, "muted"))
+    store.find_again(group)
+    assert (store.group().state, store.group().count) == ("muted", group.count + 1)
+    assert [session.findings for session in store.sessions(group.id)] == before
+    assert {session.sev for session in store.sessions(group.id)} == {0}
+
+
 @pytest.mark.parametrize(
     ("state", "note", "reason"),
     [("gone", "", "can't be 'gone'"), ("ignored", "  ", "reason"), ("regressed", "", "can't be")],

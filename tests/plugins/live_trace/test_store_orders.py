@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import factory
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perimeter_plugin_live_trace.records import Record
+from perimeter_plugin_live_trace.records import Happened, Record
 from perimeter_plugin_live_trace.store import Database, Reader, Writer
 from perimeter_plugin_live_trace.store.models import Call
 
@@ -82,15 +83,16 @@ def totals(reader: Reader) -> dict[str, Any]:
     return found
 
 
-def written(batches: list[list[Record]]) -> dict[str, Any]:
-    """Return the totals after some batches, and that nothing is broken."""
+def written(*runs: list[list[Record]]) -> dict[str, Any]:
+    """Return the totals after some batches by one writer or several, and that nothing is broken."""
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(Path(folder) / "a.db")
-        writer = Writer(database, clock=lambda: factory.NOW)
-        for batch in batches:
-            writer.take(batch)
-        writer.close()
-        assert (writer.skipped, writer.lost) == (0, 0)
+        for batches in runs:
+            writer = Writer(database, clock=lambda: factory.NOW)
+            for batch in batches:
+                writer.take(batch)
+            writer.close()
+            assert (writer.skipped, writer.lost) == (0, 0)
         reader = database.reader()
         found = totals(reader)
         assert reader.sql("PRAGMA integrity_check") == [("ok",)]
@@ -125,3 +127,32 @@ def test_any_order_gives_the_same_totals(
     borders = [0, *sorted(cuts), len(records)]
     batches = [records[low:high] for low, high in pairwise(borders)]
     assert written(batches) == EXPECTED
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.integers(0, len(RECORDS) - 1), max_size=len(RECORDS)),
+    st.lists(st.integers(0, len(RECORDS)), max_size=3),
+)
+def test_what_is_sent_again_after_a_restart_counts_once(again: list[int], cuts: list[int]) -> None:
+    """Whatever another process has written is known: begins of sessions, tools, findings, ends."""
+    records = [RECORDS[number] for number in again]
+    borders = [0, *sorted(min(cut, len(records)) for cut in cuts), len(records)]
+    batches = [records[low:high] for low, high in pairwise(borders)]
+    assert written([RECORDS], batches) == EXPECTED
+
+
+def test_alike_events_after_a_restart_are_two() -> None:
+    """What only looks like an event of before is another one: here another finding of the call."""
+    (finding,) = [each for each in RECORDS if _is_finding(each, "prompt-injection")]
+    other = msgspec.structs.replace(
+        finding, attributes={**finding.attributes, "finding.evidence": {"text": "another"}}
+    )
+    found = written([RECORDS], [[finding, other]])
+
+    (count,) = [row[2] for row in found[GROUPS] if row[0] == "prompt-injection"]
+    assert count == 2
+
+
+def _is_finding(record: Record, rule: str) -> bool:
+    return isinstance(record, Happened) and record.attributes.get("finding.rule") == rule

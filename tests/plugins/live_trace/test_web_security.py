@@ -13,6 +13,7 @@ from dashboards import application
 from litestar.testing import TestClient
 
 from perimeter_plugin_live_trace.web import pages
+from perimeter_plugin_live_trace.web.attempts import Attempts, TooMany, address_of
 from perimeter_plugin_live_trace.web.page import Ask, Redirect, action, page
 from perimeter_plugin_live_trace.web.security import HEADERS, POLICY, needs_token
 
@@ -151,6 +152,20 @@ def test_other_sites_cannot_listen(open_app: Callable[..., TestClient[Any]]) -> 
     assert open_app().get("/live", headers=headers).status_code == 403
 
 
+READING = [headers for headers in FOREIGN if "origin" in headers and len(headers) == 1]
+
+
+@pytest.mark.parametrize("headers", READING)
+@pytest.mark.parametrize("path", ["/overview", "/api/dashboard", "/export/sessions.csv"])
+def test_other_sites_cannot_read(
+    open_app: Callable[..., TestClient[Any]], path: str, headers: dict[str, str]
+) -> None:
+    """A script of another site is refused; a link there may still lead here."""
+    client = open_app()
+    assert client.get(path, headers=headers).status_code == 403
+    assert client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 200
+
+
 def form_token(client: TestClient[Any]) -> str:
     """Return the token of a form, as a browser gets it with a page."""
     found = re.search(r'name="csrf" value="([0-9a-f]+)"', client.get("/settings").text)
@@ -282,3 +297,106 @@ def test_static_files_need_no_token(open_app: Callable[..., TestClient[Any]]) ->
     found = re.search(r'href="(/static/[^"]+\.css)"', client.get("/").text)
     assert found is not None
     assert client.get(found[1]).status_code == 200
+
+
+def by_form(client: TestClient[Any], token: str) -> Any:
+    return client.post("/login", data={"token": token}, follow_redirects=False)
+
+
+def by_header(client: TestClient[Any], token: str) -> Any:
+    return client.get("/api/dashboard", headers={"authorization": f"Bearer {token}"})
+
+
+def by_address(client: TestClient[Any], token: str) -> Any:
+    return client.get(f"/settings?token={token}", follow_redirects=False)
+
+
+WAYS = pytest.mark.parametrize("way", [by_form, by_header, by_address])
+
+
+@WAYS
+def test_guesses_are_limited(open_app: Callable[..., TestClient[Any]], way: Any) -> None:
+    """After ten wrong tokens even the right one has to wait, for some seconds and no longer."""
+    now = [1000.0]
+    client = open_app(token=TOKEN, clock=lambda: now[0])
+    for number in range(10):
+        assert way(client, f"wrong-{number}").status_code == 401
+    for token in ("wrong-10", TOKEN):
+        refused = way(client, token)
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 7
+        assert TOKEN not in refused.text
+    now[0] += int(refused.headers["retry-after"])
+    assert way(client, TOKEN).status_code in {200, 303}
+
+
+def test_all_ways_count_together(open_app: Callable[..., TestClient[Any]]) -> None:
+    """Nobody gets more guesses by another door."""
+    client = open_app(token=TOKEN, clock=lambda: 0.0)
+    doors = [by_form, by_header, by_address]
+    answers = [doors[number % 3](client, f"wrong-{number}").status_code for number in range(12)]
+    assert answers == [401] * 10 + [429] * 2
+
+
+@WAYS
+def test_an_old_token_locks_nobody_out(open_app: Callable[..., TestClient[Any]], way: Any) -> None:
+    """A program that goes on to send the same wrong token guesses nothing."""
+    client = open_app(token=TOKEN, clock=lambda: 0.0)
+    assert {way(client, "of-yesterday").status_code for _ in range(50)} == {401}
+    assert way(client, TOKEN).status_code in {200, 303}
+
+
+def test_who_has_logged_in_need_not_wait(open_app: Callable[..., TestClient[Any]]) -> None:
+    """Somebody else's guesses from the same address are nothing to who has the cookie."""
+    client = open_app(token=TOKEN, clock=lambda: 0.0)
+    by_form(client, TOKEN)
+    for number in range(11):
+        by_form(client, f"wrong-{number}")
+    assert by_form(client, TOKEN).status_code == 429
+    assert client.get("/settings").status_code == 200
+
+
+def test_the_login_page_says_how_long_to_wait(open_app: Callable[..., TestClient[Any]]) -> None:
+    """People are told in words, programs in JSON."""
+    client = open_app(token=TOKEN, clock=lambda: 0.0)
+    for number in range(10):
+        by_form(client, f"wrong-{number}")
+    assert "Try again in 7 s." in by_form(client, "wrong").text
+    assert "Too many wrong tokens" in by_header(client, "wrong").json()["error"]
+
+
+def test_one_guesser_is_not_another() -> None:
+    """Each address has its own tries; how many are remembered is bounded."""
+    attempts = Attempts(lambda: 0.0)
+    for number in range(20):
+        attempts.failed("10.0.0.1", f"wrong-{number}")
+    with pytest.raises(TooMany):
+        attempts.check("10.0.0.1", "more")
+    attempts.check("10.0.0.2", "more")
+    for number in range(5000):
+        attempts.failed(f"host-{number}", "wrong")
+    assert len(attempts._guessers) == 1000
+
+
+@pytest.mark.parametrize(
+    ("client", "who"),
+    [
+        (("10.1.2.3", 5), "10.1.2.3"),
+        (("2001:db8:1:2:3:4:5:6", 5), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 5), "2001:db8:1:2::/64"),
+        (("::ffff:10.1.2.3", 5), "10.1.2.3"),
+        (("elsewhere", 5), "elsewhere"),
+        (None, ""),
+    ],
+)
+def test_a_host_is_known_by_its_address(client: Any, who: str) -> None:
+    """Whoever has one address of IPv6 has very many, which count as one."""
+    assert address_of({"client": client}) == who
+
+
+def test_the_cookie_can_not_be_made_from_a_guess(
+    open_app: Callable[..., TestClient[Any]],
+) -> None:
+    """Two dashboards with the same token give different cookies, so a guess needs the login."""
+    cookies = {by_form(open_app(token=TOKEN), TOKEN).headers["set-cookie"] for _ in range(2)}
+    assert len(cookies) == 2

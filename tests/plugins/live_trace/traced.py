@@ -23,11 +23,12 @@ class Traced:
     proxy: Proxy
     provider: Provider
     folder: Path
+    file: str = "data/live_trace/live-trace.db"
 
     @property
     def database(self) -> Path:
         """Where its traces are."""
-        return self.folder / "data" / "live_trace" / "live-trace.db"
+        return self.folder / self.file
 
     @property
     def url(self) -> str:
@@ -99,10 +100,11 @@ def traced(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    **more: Any,
 ) -> Iterator[Traced]:
     """Run a proxy with live trace in front of a provider, with all of its data in a folder."""
     monkeypatch.setenv("PERIMETER_DATA_DIR", str(folder / "data"))
     table = f'[plugins.live_trace]\nserver_port = {port}\nserver_host = "{host}"\n{options}'
     provider = Provider()
     with provider.serving(), running(folder, provider, workers, table) as proxy:
-        yield Traced(proxy, provider, folder)
+        yield Traced(proxy, provider, folder, **more)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ import attrs
 import msgspec
 
 from perimeter_plugin_live_trace import browser, socket_path
+from perimeter_plugin_live_trace.carrying import packed
 from perimeter_plugin_live_trace.config import Config
 from perimeter_plugin_live_trace.options import Options, Ready, plain
 
@@ -21,6 +24,7 @@ from perimeter_plugin_live_trace.options import Options, Ready, plain
 if TYPE_CHECKING:
     from perimeter import PluginContext
     from perimeter.dashboard import Extension
+    from perimeter.dialects import Dialect
 
 START_SECONDS = 20.0
 """After which a process that has said nothing is taken for dead."""
@@ -109,6 +113,7 @@ class Child:
 
     def _options(self) -> Options:
         extensions: dict[str, Extension] = dict(self.context.contributed("dashboard"))
+        dialects: dict[str, Sequence[Dialect]] = dict(self.context.contributed("dialects"))
         return Options(
             # One that is started again is where the other was: pages are open in browsers.
             config={**plain(self.config), "server_port": self._port or self.config.server_port},
@@ -119,6 +124,8 @@ class Child:
             extensions={
                 name: (each.factory, dict(each.options)) for name, each in extensions.items()
             },
+            dialects=packed(chain.from_iterable(dialects.values())),
+            pricing={name: attrs.asdict(each) for name, each in self.context.pricing.items()},
         )
 
     @staticmethod

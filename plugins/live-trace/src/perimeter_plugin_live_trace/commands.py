@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,9 +38,23 @@ def live_trace() -> None:
 @click.option(
     "--proxy", metavar="URL", default="", help="Proxy that edited calls are sent through."
 )
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path, readable=False),
+    help="The proxy's configuration, for its prices and plugins' dialects "
+    "[PERIMETER_CONFIG; ./perimeter.toml if it is there].",
+)
 @click.option("--open", "opening", is_flag=True, help="Open a browser.")
 def serve(
-    db: Path | None, host: str, port: int, token_file: Path | None, proxy: str, *, opening: bool
+    *,
+    db: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    proxy: str,
+    config: Path | None,
+    opening: bool,
 ) -> None:
     """Show what a database holds, until Ctrl-C.
 
@@ -60,8 +74,17 @@ def serve(
     try:
         path = db or _default()
         token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
-        config = {"db_path": str(path), "server_port": port, "token": token}
-        options = Options(config, str(path.absolute().parent), "", proxy, host)
+        table = {"db_path": str(path), "server_port": port, "token": token}
+        dialects, pricing = _configured(config)
+        options = Options(
+            table,
+            str(path.absolute().parent),
+            "",
+            proxy,
+            host,
+            dialects=dialects,
+            pricing=pricing,
+        )
         asyncio.run(_serve(options, ready))
     except (PerimeterError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -89,6 +112,25 @@ def info(db: Path | None) -> None:
         raise click.ClickException(str(error)) from error
     for name, value in lines.items():
         click.echo(f"{name:<10} {value}")
+
+
+def _configured(path: Path | None) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """
+    Return the dialects and prices of a configuration, as `Options` has them.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
+    import attrs  # noqa: PLC0415
+
+    from perimeter.standalone import configured  # noqa: PLC0415
+    from perimeter_plugin_live_trace.carrying import packed  # noqa: PLC0415
+
+    found = configured(path)
+    for problem in found.problems:
+        click.echo(f"warning: {problem}", err=True)
+    pricing = {name: attrs.asdict(price) for name, price in found.pricing.items()}
+    return packed(found.dialects), pricing
 
 
 async def _serve(options: Options, ready: Callable[[Ready], None]) -> None:

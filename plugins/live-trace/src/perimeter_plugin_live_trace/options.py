@@ -8,6 +8,7 @@ import attrs
 import msgspec
 
 from perimeter import Secret
+from perimeter.pricing import Price
 from perimeter_plugin_live_trace.config import Config
 
 
@@ -22,6 +23,8 @@ class Options(msgspec.Struct):
         proxy: The proxy's address, or "".
         host: Where the dashboard listens.
         extensions: What other plugins add: factory and options by plugin.
+        dialects: Those of other plugins, by name; see `carrying`.
+        pricing: What models cost, where the configuration says so: `Price`s as JSON values.
     """
 
     config: dict[str, Any]
@@ -30,10 +33,16 @@ class Options(msgspec.Struct):
     proxy: str
     host: str
     extensions: dict[str, tuple[str, dict[str, Any]]] = {}
+    dialects: dict[str, bytes] = {}
+    pricing: dict[str, dict[str, float | None]] = {}
 
     def settings(self) -> Config:
         """Return the plugin's options."""
         return Config(**{**self.config, "token": Secret(self.config.get("token", ""))})
+
+    def prices(self) -> dict[str, Price]:
+        """Return the configured prices."""
+        return {model: Price(**price) for model, price in self.pricing.items()}  # type: ignore[arg-type]
 
 
 class Ready(msgspec.Struct):

@@ -118,7 +118,7 @@ class LiveTrace:
 
     async def _tell_state(self) -> None:
         while True:
-            plugins = [making.plugin(each) for each in self.context.plugins()]
+            plugins = making.plugins(self.context)
             self._sender.put(State(os.getpid(), self._sender.lost, self._sender.held, plugins))
             await asyncio.sleep(STATE_SECONDS)
 

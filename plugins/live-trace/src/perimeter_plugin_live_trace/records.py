@@ -149,7 +149,8 @@ class State(msgspec.Struct, array_like=True, tag="state"):
         pid: The worker's.
         lost: Records that this worker has had to drop so far.
         waiting: Bytes that wait to be sent.
-        plugins: Per plugin: name, version, state, errors.
+        plugins: Per plugin: name, distribution, version, state, hooks, and `costs`: by hook the
+            calls so far, the seconds that those took, and how many failed.
     """
 
     pid: int

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from peewee import Case, fn
 
-from perimeter.pricing import PriceTable
 from perimeter_plugin_live_trace.api.agent_shapes import (
     Analytics,
     Day,
@@ -100,19 +98,13 @@ def analytics(
             cached=sums.tok_cached,
             total_cost=dollars(sums.cost_nano),
             models_used=len(calls),
-            pricing_last_updated=prices().as_of,
+            pricing_last_updated=reader.known.prices.as_of,
         ),
         models=model_usage(reader, Of("llm", row.id), calls, row.first_us, last),
         tools=tool_usage(reader, Of("tool", row.id), tools, row.first_us, last),
         timeline=_days(span, series(reader, Of("llm", row.id), span)),
         tool_timeline=_tool_days(span, series(reader, Of("tool", row.id), span)),
     )
-
-
-@cache
-def prices() -> PriceTable:
-    """Return the prices that come with this version."""
-    return PriceTable.packaged()
 
 
 def model_usage(

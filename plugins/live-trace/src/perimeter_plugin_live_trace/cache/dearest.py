@@ -95,7 +95,7 @@ def _sums(reader: Reader, sessions: list[Any]) -> dict[int, Sums]:
 
 
 def _lost(reader: Reader, calls: list[Any]) -> Sums:
-    sums, says = Sums(), speaks(reader, calls)
+    sums, says, prices = Sums(), speaks(reader, calls), reader.known.prices
     for before, call, shared in pairs(calls):
         cached = min(call.tok_cached or 0, call.tok_in)
         sums.calls += 1
@@ -108,7 +108,8 @@ def _lost(reader: Reader, calls: list[Any]) -> Sums:
         lost = lost_tokens(before.tok_in, call.tok_in, cached) if says else 0
         if lost <= min(before.tok_in, call.tok_in) // 5 and shared >= before.messages:
             lost = 0  # as good as all of it was cached
-        cost = lost_nano(call.model, call.tok_in, cached, call.tok_cache_write or 0, lost)
+        write = call.tok_cache_write or 0
+        cost = lost_nano(prices.price_of(call.model), call.tok_in, cached, write, lost)
         sums.lost_tokens += lost
         sums.lost_nano += cost or 0
         sums.unpriced += cost is None

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from perimeter.calls import Usage
-from perimeter.pricing import PriceTable
+from perimeter.pricing import Price
 
 
 LEAST = 1024
 """Tokens below which no large provider caches a prompt."""
-
-
-@cache
-def prices() -> PriceTable:
-    """Return the prices that come with this version."""
-    return PriceTable.packaged()
 
 
 def lost_tokens(before: int, tok_in: int, cached: int) -> int:
@@ -31,7 +23,7 @@ def lost_tokens(before: int, tok_in: int, cached: int) -> int:
     return max(possible - cached, 0) if possible >= LEAST else 0
 
 
-def lost_nano(model: str, tok_in: int, cached: int, write: int, lost: int) -> int | None:
+def lost_nano(price: Price | None, tok_in: int, cached: int, write: int, lost: int) -> int | None:
     """
     Return what tokens cost more than they would have from the cache, in billionths of a dollar.
 
@@ -40,7 +32,6 @@ def lost_nano(model: str, tok_in: int, cached: int, write: int, lost: int) -> in
     """
     if not lost:
         return 0
-    price = prices().price_of(model)
     if price is None:
         return None
     paid = price.cost(Usage(input=tok_in, cache_read=cached, cache_write=write))

@@ -99,6 +99,7 @@ def _step(
         was, now = pieces(reader, before, call, at)
     if cause in {"kept", "first", "short"}:
         lost = 0
+    price = reader.known.prices.price_of(call.model)
     return Step(
         number=call.number,
         before=before.number if before is not None else 0,
@@ -115,7 +116,7 @@ def _step(
         was=was,
         now=now,
         lost_tokens=lost,
-        lost_nano=lost_nano(call.model, call.tok_in, cached, write, lost),
+        lost_nano=lost_nano(price, call.tok_in, cached, write, lost),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import dropwhile
 from typing import Any
 
+from perimeter.calls import Message
 from perimeter_plugin_live_trace.mcp.wording import code, message_markdown, quoted
 from perimeter_plugin_live_trace.queries.reading import reply_of, request_of
 from perimeter_plugin_live_trace.store import Reader, models
@@ -56,10 +58,15 @@ def _pieces(reader: Reader, session: Any) -> Iterator[str]:
                 yield f"## Call {call.number}: system prompt\n\n{quoted(system[:_PART])}"
             if call.rewritten:
                 yield f"*Call {call.number} left out or changed messages that were sent before.*"
-            for message in request.messages:
+            for message in dropwhile(_is_system, request.messages):
                 if message.role not in {"assistant", "model"}:  # those were answers before
                     yield message_markdown(message, f"Call {call.number}: {message.role}", _PART)
         yield from _answer(reader, call)
+
+
+def _is_system(message: Message) -> bool:
+    """Whether a message that a request begins with is its system prompt, which is told already."""
+    return message.role in {"system", "developer"}
 
 
 def _answer(reader: Reader, call: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from perimeter_plugin_live_trace.process.merging import merged
 from perimeter_plugin_live_trace.process.writing import Batch, WritingThread
 from perimeter_plugin_live_trace.records import (
     ACK,
@@ -51,7 +52,7 @@ class IngestServer:
     _room: asyncio.Event = attrs.field(factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _lost: dict[int, int] = attrs.field(factory=dict)
-    _held: dict[asyncio.StreamWriter, int] = attrs.field(factory=dict)
+    _states: dict[asyncio.StreamWriter, State] = attrs.field(factory=dict)
     _inode: int = 0
     _open: set[asyncio.Task[None]] = attrs.field(factory=set)
 
@@ -98,7 +99,7 @@ class IngestServer:
             log.warning("a worker sent something that can't be read: %s", error)
         finally:
             self._ingest.connected -= 1
-            self._held.pop(writer, None)
+            self._states.pop(writer, None)
             if task is not None:
                 self._open.discard(task)
             writer.close()
@@ -138,11 +139,11 @@ class IngestServer:
                 self.site.proxy_url = record.proxy or self.site.proxy_url
                 self._lost[record.pid] = record.lost
             elif isinstance(record, State):
-                self._held[writer] = record.waiting
-                self._ingest.plugins = record.plugins
+                self._states[writer] = record
+                self._ingest.plugins = merged(self._states.values())
                 self._lost[record.pid] = record.lost
         self._ingest.lost = sum(self._lost.values())
-        self._ingest.waiting = sum(self._held.values())
+        self._ingest.waiting = sum(state.waiting for state in self._states.values())
 
 
 def _later(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -22,9 +23,13 @@ from perimeter_plugin_live_trace.web.security import needs_token
 
 DATABASE = "live-trace.db"
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file
+KEY_FILE = "key"
+_KEY_BYTES = 32
 MEMORY = "perimeter-live-trace-"
 WAIT_SECONDS = 5.0
 """For who has written to the database so far to be done with it."""
+
+log = logging.getLogger("perimeter.live_trace")
 
 
 @contextlib.contextmanager
@@ -91,20 +96,39 @@ def _sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
+def secret_for(data_dir: Path) -> bytes:
+    """
+    Return the key that forms and logins are signed with, the same one after a restart.
+
+    Where it can't be kept for the owner's eyes only, it is another one each time.
+    """
+    path = data_dir / KEY_FILE
+    try:
+        if path.exists() and path.stat().st_mode & 0o077:
+            path.unlink()  # others may know it
+        key = bytes.fromhex(_stored(path, secrets.token_hex(_KEY_BYTES)))
+        if len(key) == _KEY_BYTES:
+            return key
+        reason = "it is no key"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    log.warning("forms and logins end with this process, as %s can't be used: %s", path, reason)
+    return secrets.token_bytes(_KEY_BYTES)
+
+
 def token_for(config: Config, host: str, data_dir: Path) -> Secret:
     """Return the token that the dashboard asks for; off loopback one is made where none is set."""
     if config.token or not needs_token(host):
         return config.token
-    return Secret(_stored_token(data_dir / TOKEN_FILE))
+    return Secret(_stored(data_dir / TOKEN_FILE, secrets.token_urlsafe(24)))
 
 
-def _stored_token(path: Path) -> str:
-    """Return the token in a file that only its owner can read; it is made where there is none."""
+def _stored(path: Path, made: str) -> str:
+    """Return what is in a file that only its owner can read; it is made where there is none."""
     with contextlib.suppress(FileNotFoundError):
         found = path.read_text(encoding="ascii").strip()
         if found:
             return found
-    made = secrets.token_urlsafe(24)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 import attrs
 import uvicorn
 
+from perimeter_plugin_live_trace.carrying import unpacked
 from perimeter_plugin_live_trace.options import Options, Ready
 from perimeter_plugin_live_trace.process.extensions import Jobs, load
 from perimeter_plugin_live_trace.process.ingest import IngestServer
@@ -21,10 +23,11 @@ from perimeter_plugin_live_trace.process.places import (
     alone,
     database_file,
     listen,
+    secret_for,
     token_for,
 )
 from perimeter_plugin_live_trace.process.writing import WritingThread
-from perimeter_plugin_live_trace.store import Database, Limits, Writer
+from perimeter_plugin_live_trace.store import Database, Known, Limits, Writer
 from perimeter_plugin_live_trace.web.app import create_app
 from perimeter_plugin_live_trace.web.site import Site
 
@@ -70,25 +73,32 @@ class Process:
 
     async def _serve(self, database: Database, listener: socket.socket, moved: str) -> None:
         site = self._site(listener)
-        writing = WritingThread(Writer(database), self._limits(), site.ingest)
+        known = Known.of(unpacked(self.options.dialects), self.options.prices())
+        writer = Writer(database, dialects=known.dialects)
+        writing = WritingThread(writer, self._limits(), site.ingest)
         writing.start()
+        reader = database.reader(known)
         try:
-            async with self._ingest(writing, site), Jobs(site, database.reader(), writing):
-                app = create_app(site, database.reader(), writing)
+            async with self._ingest(writing, site), Jobs(site, reader, writing):
+                app = create_app(site, reader, writing)
                 notes = [moved, self._note_of_token(site), self._note_of_data(database)]
                 await self._web(app, site, listener, [note for note in notes if note])
         finally:
             writing.stop(END_SECONDS)
 
     def _site(self, listener: socket.socket) -> Site:
-        config = self.options.settings()
+        config, folder = self.options.settings(), Path(self.options.data_dir)
+        token = token_for(config, self.options.host, folder)
+        # Who only looks at a database gets no file beside it, unless there is a login to be kept.
+        kept = bool(self.options.ingest or token)
         return Site(
             config=config,
             host=self.options.host,
             port=listener.getsockname()[1],
-            token=token_for(config, self.options.host, Path(self.options.data_dir)),
+            token=token,
             proxy_url=self.options.proxy,
             extensions=load(self.options.extensions),
+            secret=secret_for(folder) if kept else secrets.token_bytes(32),
         )
 
     def _limits(self) -> Limits:

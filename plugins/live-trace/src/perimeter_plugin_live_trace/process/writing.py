@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import attrs
 
 from perimeter_plugin_live_trace.records import Record
-from perimeter_plugin_live_trace.store import Limits, Writer
+from perimeter_plugin_live_trace.store import Limits, Tidied, Writer
 from perimeter_plugin_live_trace.web.site import Ingest
 
 
@@ -158,15 +158,20 @@ class WritingThread:
         if now < self._tidy_at:
             return
         try:
-            more = self.writer.tidy(self.limits).more
+            done = self.writer.tidy(self.limits)
         except Exception:  # a defect there must not end the thread
             log.exception("old sessions could not be deleted")
-            more = False
-        self._tidy_at = now + (GATHER_SECONDS if more else TIDY_SECONDS)
+            done = Tidied()
+        wait = GATHER_SECONDS if done.more else TIDY_SECONDS
+        self._tidy_at = now + wait
+        if self.limits != Limits():
+            self.ingest.retention.ran(int(time.time() * 1e6), done.sessions, int(wait * 1e6))
         self._show()
 
     def _show(self) -> None:
         with contextlib.suppress(AttributeError):
             self.ingest.state = self.writer.state
             self.ingest.problem = self.writer.problem
+            self.ingest.unwritten = self.writer.lost + self.writer.skipped
             self.ingest.lag_us = int(self.writer.lag * 1_000_000)
+            self.ingest.commit_us = int(self.writer.took * 1_000_000)

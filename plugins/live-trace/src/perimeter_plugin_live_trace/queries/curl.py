@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import Any
 
-from perimeter.dialects import UPSTREAM_TYPES
-from perimeter_plugin_live_trace.queries.reading import Header, dialect_of
+from perimeter.dialects import UPSTREAM_TYPES, Dialect
+from perimeter_plugin_live_trace.queries.reading import Header
 
 
 LONG = 32 * 1024
@@ -24,20 +24,22 @@ _TOLD = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def curl(call: Any, body: bytes, fields: list[Header], proxy: str) -> str:
+def curl(call: Any, dialect: Dialect, body: bytes, fields: list[Header], proxy: str) -> str:
     """
     Return the command that sends a call again; keys are variables of the environment.
 
     Args:
         call: A row of `Call`.
+        dialect: Its dialect.
         body: Of the request.
         fields: Its headers.
         proxy: Where the proxy listens.
     """
-    lines = [f"curl -sS -X {shlex.quote(call.method or 'POST')} {shlex.quote(_url(call, proxy))}"]
+    url = shlex.quote(_url(call, dialect, proxy))
+    lines = [f"curl -sS -X {shlex.quote(call.method or 'POST')} {url}"]
     told = [f"{name}: {_CONTROL.sub(' ', value)}" for name, value in fields if _TOLD.match(name)]
     lines += [f"-H {shlex.quote(each)}" for each in told]
-    key = _KEYS.get(dialect_of(call).upstream_type) or _KEYS.get(call.upstream)
+    key = _KEYS.get(dialect.upstream_type) or _KEYS.get(call.upstream)
     if key:
         lines.append(f'-H "{key[0]}${key[1]}"')
     note = "# Only a part of the body was kept.\n" if call.request_cut else ""
@@ -62,10 +64,10 @@ def _mark(text: str) -> str:
     return mark
 
 
-def _url(call: Any, proxy: str) -> str:
+def _url(call: Any, dialect: Dialect, proxy: str) -> str:
     """Return where it goes, without keys that stood in its address."""
     path, _, query = call.target.partition("?")
-    kind = UPSTREAM_TYPES.get(dialect_of(call).upstream_type)
+    kind = UPSTREAM_TYPES.get(dialect.upstream_type)
     secret = {f"{name}=" for name in kind.credential_query} if kind else set()
     kept = [pair for pair in query.split("&") if pair and not any(map(pair.startswith, secret))]
     return _CONTROL.sub("", proxy + path + (f"?{'&'.join(kept)}" if kept else ""))

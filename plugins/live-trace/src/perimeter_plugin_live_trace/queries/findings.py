@@ -19,8 +19,8 @@ from perimeter_plugin_live_trace.store.models import (
 )
 
 
-STATES = ("open", "acknowledged", "fixed", "ignored", "regressed")
-CHOSEN = ("open", "acknowledged", "fixed", "ignored")
+STATES = ("open", "acknowledged", "fixed", "ignored", "muted", "regressed")
+CHOSEN = ("open", "acknowledged", "fixed", "ignored", "muted")
 """The states that people choose; `regressed` comes by itself, when something fixed comes back."""
 FILTERS = ("undecided", *STATES, "all")
 TREND_DAYS = 14

@@ -1,4 +1,4 @@
-"""Findings as a matrix: the ten risks, or the kinds of personal data, by agent."""
+"""Findings as a matrix: the ten risks by agent or severity, the kinds of personal data by agent."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from perimeter_plugin_live_trace.store.models import Agent, FindingGroup
 
 COLUMNS = 12
 """Agents side by side; the others are on further pages."""
+SEVERITIES = (4, 3, 2, 1)
 UNDECIDED = ("open", "regressed", "acknowledged")
 """States of groups that still say something of the agent."""
+Found = dict[tuple[str, int], tuple[int, int]]
+"""How many findings, and the worst of them, by row and column."""
 PII_RULE = "pii"
 """What the rules of personal data begin with; the rest is the kind, such as `.EMAIL_ADDRESS`."""
 
@@ -49,13 +52,20 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Matrix(msgspec.Struct, frozen=True):
-    """The matrix, or one page of its columns."""
+    """
+    The matrix, or one page of its columns.
+
+    Attributes:
+        agents: What the columns are; where there are none, the columns are severities.
+        severities: What the columns are then, the worst first.
+    """
 
     tested: bool
     agents: tuple[AgentName, ...]
     rows: tuple[Row, ...]
-    page: int
-    pages: int
+    page: int = 1
+    pages: int = 1
+    severities: tuple[int, ...] = ()
 
 
 def owasp_matrix(reader: Reader, page: int = 1) -> Matrix:
@@ -63,10 +73,30 @@ def owasp_matrix(reader: Reader, page: int = 1) -> Matrix:
     said = coverage(reader)
     found = _found(reader, FindingGroup.owasp, FindingGroup.owasp != "")
     agents, page, pages = _columns(reader, found, page)
-    rows = tuple(
-        _row(risk.key, risk.name, found, agents, _empty(risk, said, bool(found))) for risk in RISKS
+    ids = [agent.id for agent in agents]
+    return Matrix(said.tested or bool(found), agents, _risks(found, ids, said), page, pages)
+
+
+def severity_matrix(reader: Reader) -> Matrix:
+    """Return the ten risks by how bad what was found is: groups count as their worst finding."""
+    said = coverage(reader)
+    found = _found(reader, FindingGroup.owasp, FindingGroup.owasp != "", columns=FindingGroup.sev)
+    rows = tuple(map(_elsewhere, _risks(found, SEVERITIES, said)))
+    return Matrix(said.tested or bool(found), (), rows, severities=SEVERITIES)
+
+
+def _elsewhere(row: Row) -> Row:
+    """Return a row by severity: what is found at one severity was looked for at all of them."""
+    if row.total.state != "found":
+        return row
+    cells = tuple(each if each.state == "found" else Cell("clean") for each in row.cells)
+    return msgspec.structs.replace(row, cells=cells)
+
+
+def _risks(found: Found, columns: Sequence[int], said: Coverage) -> tuple[Row, ...]:
+    return tuple(
+        _row(risk.key, risk.name, found, columns, _empty(risk, said, bool(found))) for risk in RISKS
     )
-    return Matrix(said.tested or bool(found), agents, rows, page, pages)
 
 
 def pii_matrix(reader: Reader, page: int = 1) -> Matrix:
@@ -76,7 +106,7 @@ def pii_matrix(reader: Reader, page: int = 1) -> Matrix:
     agents, page, pages = _columns(reader, found, page)
     empty = Cell({"on": "clean", "off": "off"}.get(said.of("pii"), "untested"))
     rows = tuple(
-        _row(rule, pii_kind(rule), found, agents, empty)
+        _row(rule, pii_kind(rule), found, [agent.id for agent in agents], empty)
         for rule in sorted({rule for rule, _ in found})
     )
     return Matrix(said.of("pii") == "on" or bool(found), agents, rows, page, pages)
@@ -97,19 +127,14 @@ def _empty(risk: Risk, said: Coverage, anything: bool) -> Cell:
     return Cell("na") if not risk.at_runtime and (said.detectors or anything) else Cell("untested")
 
 
-Found = dict[tuple[str, int], tuple[int, int]]
-
-
-def _found(reader: Reader, column: Any, condition: Any) -> Found:
-    """Return counts and worst severities per row of the matrix and agent."""
+def _found(reader: Reader, row: Any, condition: Any, columns: Any = FindingGroup.agent_id) -> Found:
+    """Return counts and worst severities per row and column of the matrix."""
     query = (
-        FindingGroup.select(
-            column, FindingGroup.agent_id, fn.SUM(FindingGroup.count), fn.MAX(FindingGroup.sev)
-        )
+        FindingGroup.select(row, columns, fn.SUM(FindingGroup.count), fn.MAX(FindingGroup.sev))
         .where(condition & FindingGroup.state.in_(UNDECIDED))
-        .group_by(column, FindingGroup.agent_id)
+        .group_by(row, columns)
     )
-    return {(key, agent): (count, sev) for key, agent, count, sev in reader.rows(query)}
+    return {(key, column): (count, sev) for key, column, count, sev in reader.rows(query)}
 
 
 def _columns(reader: Reader, found: Found, page: int) -> tuple[tuple[AgentName, ...], int, int]:
@@ -136,8 +161,8 @@ def _slice(reader: Reader, first: Sequence[int], skip: int) -> list[int]:
     return ids
 
 
-def _row(key: str, name: str, found: Found, agents: Iterable[AgentName], empty: Cell) -> Row:
-    cells = tuple(_cell(found.get((key, agent.id)), empty) for agent in agents)
+def _row(key: str, name: str, found: Found, columns: Iterable[int], empty: Cell) -> Row:
+    cells = tuple(_cell(found.get((key, column)), empty) for column in columns)
     of_it = [each for (row, _), each in found.items() if row == key]
     whole = (sum(count for count, _ in of_it), max((sev for _, sev in of_it), default=0))
     return Row(key, name, _cell(whole if of_it else None, empty), cells)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from perimeter.calls import LLMReply, LLMRequest, ParseError
-from perimeter.dialects import RAW, UPSTREAM_TYPES, Dialect
+from perimeter.dialects import RAW, Dialect
 from perimeter.framing import cutter, framing_of
 from perimeter_plugin_live_trace.store import Reader, bodies
 
@@ -19,16 +18,6 @@ MOST_READ = 24 * 1024 * 1024
 _LEADING = 8
 """Messages at the beginning of a history that a system prompt can be in."""
 Header = tuple[str, str]
-
-
-@cache
-def _dialects() -> dict[str, Dialect]:
-    return {each.name: each for kind in UPSTREAM_TYPES.values() for each in kind.dialects}
-
-
-def dialect_of(call: Any) -> Dialect:
-    """Return the dialect of a call; `RAW` for one that a plugin of the proxy brought."""
-    return _dialects().get(call.dialect, RAW)
 
 
 def request_of(reader: Reader, call: Any, *, only_new: bool = True) -> LLMRequest | None:
@@ -43,7 +32,7 @@ def request_of(reader: Reader, call: Any, *, only_new: bool = True) -> LLMReques
     Returns:
         None where there is nothing kept, or where it can't be read.
     """
-    dialect = dialect_of(call)
+    dialect = reader.known.dialect(call.dialect)
     if dialect is RAW or call.envelope_blob is None:
         return None
     body = reader.body(call, only_new=only_new)
@@ -57,7 +46,7 @@ def request_of(reader: Reader, call: Any, *, only_new: bool = True) -> LLMReques
 
 def reply_of(reader: Reader, call: Any) -> LLMReply | None:
     """Return the reply of a call, streamed or not; None where there is none, or none to be read."""
-    dialect = dialect_of(call)
+    dialect = reader.known.dialect(call.dialect)
     if dialect is RAW or call.response_blob is None:
         return None
     body = reader.blob(call.response_blob)
@@ -101,7 +90,7 @@ def header(pairs: list[Header], name: str) -> str:
 
 def system_of(reader: Reader, call: Any) -> str:
     """Return the system prompt of a call, wherever its API has it; "" for none."""
-    dialect = dialect_of(call)
+    dialect = reader.known.dialect(call.dialect)
     if dialect is RAW or call.envelope_blob is None:
         return ""
     body = reader.blob(call.envelope_blob)

@@ -9,8 +9,8 @@ import msgspec
 
 from perimeter.calls import LLMReply, ParseError, Text, Thinking, ToolCall
 from perimeter.dialects import Dialect
+from perimeter.pricing import PriceTable
 from perimeter_plugin_live_trace.api.limits import shortened
-from perimeter_plugin_live_trace.api.usage import prices
 from perimeter_plugin_live_trace.queries.reading import reply_of
 from perimeter_plugin_live_trace.replay.differences import Span, differences
 from perimeter_plugin_live_trace.replay.sending import TAG, Answer
@@ -100,14 +100,14 @@ def side_of_call(reader: Reader, call: Any) -> Side:
     )
 
 
-def side_of_answer(dialect: Dialect, model: str, answer: Answer) -> Side:
+def side_of_answer(prices: PriceTable, dialect: Dialect, model: str, answer: Answer) -> Side:
     """Return an answer that was not recorded, as it came."""
     try:
         reply = dialect.read_reply(answer.body)
     except (ParseError, RecursionError):
         reply = LLMReply(error=answer.body[:2000].decode("utf-8", "replace"))
     usage = reply.usage
-    cost = prices().cost(reply.model or model, usage) if usage is not None else None
+    cost = prices.cost(reply.model or model, usage) if usage is not None else None
     told = f"HTTP {answer.status}" if answer.status >= 400 else ""
     failed = ": ".join(part for part in (told, reply.error) if part)
     return Side(

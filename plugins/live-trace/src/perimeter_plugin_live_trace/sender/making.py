@@ -8,10 +8,11 @@ from perimeter_plugin_live_trace.records import Answered, Asked, Happened
 
 
 if TYPE_CHECKING:
-    from perimeter import Event, Exchange, Session
+    from perimeter import Event, Exchange, PluginContext, Session
 
 IN_BODIES = ("llm.request.messages", "llm.response.content")
 """Attributes that the other process takes from the bodies, which are sent anyway."""
+_DESCRIBED = ("name", "distribution", "version", "state", "hooks")
 
 
 def asked(exchange: Exchange) -> Asked:
@@ -70,9 +71,13 @@ def happened(session: Session | None, event: Event) -> Happened:
     )
 
 
-def plugin(described: dict[str, Any]) -> dict[str, Any]:
-    """Return what there is to say of a plugin, without its options."""
-    return {key: described[key] for key in ("name", "distribution", "version", "state", "hooks")}
+def plugins(context: PluginContext) -> list[dict[str, Any]]:
+    """Return what there is to say of plugins, without their options, and what their hooks cost."""
+    costs = context.hook_calls()
+    return [
+        {**{key: each[key] for key in _DESCRIBED}, "costs": costs.get(each["name"], {})}
+        for each in context.plugins()
+    ]
 
 
 def weight(record: object) -> int:

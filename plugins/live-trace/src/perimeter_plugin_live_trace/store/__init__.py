@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perimeter_plugin_live_trace.store.errors import Busy, StoreError, TooSlow
 from perimeter_plugin_live_trace.store.histogram import Histogram
+from perimeter_plugin_live_trace.store.known import Known
 from perimeter_plugin_live_trace.store.opening import Database
 from perimeter_plugin_live_trace.store.reader import Reader
 from perimeter_plugin_live_trace.store.tidying import Limits, Tidied
@@ -15,6 +16,7 @@ __all__ = [
     "Busy",
     "Database",
     "Histogram",
+    "Known",
     "Limits",
     "Reader",
     "StoreError",

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perimeter.dialects import RAW, UPSTREAM_TYPES, Dialect
+from perimeter.dialects import RAW, Dialect
 from perimeter_plugin_live_trace.records import Answered, Asked, Progress
 from perimeter_plugin_live_trace.store import texts, values
 from perimeter_plugin_live_trace.store.exchanges import Exchanges
@@ -24,11 +24,6 @@ _MOST_WAITING = 2000
 _MOST_BYTES = 32 * 1024 * 1024
 
 Waiting = tuple[Asked | None, Answered | None, float]
-
-
-def built_in() -> Mapping[str, Dialect]:
-    """Return the dialects of core, by name."""
-    return {dialect.name: dialect for kind in UPSTREAM_TYPES.values() for dialect in kind.dialects}
 
 
 class Calls:

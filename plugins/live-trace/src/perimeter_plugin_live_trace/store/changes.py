@@ -19,8 +19,11 @@ from perimeter_plugin_live_trace.store.tidying import CHUNK
 from perimeter_plugin_live_trace.store.transaction import Transaction
 
 
-STATES = ("open", "acknowledged", "fixed", "ignored")
-"""States that people can give a group of findings; it becomes `regressed` by itself."""
+STATES = ("open", "acknowledged", "fixed", "ignored", "muted")
+"""
+States that people can give a group of findings; it becomes `regressed` by itself. What else is
+found of a muted one is kept, but sessions do not count it.
+"""
 LARGEST_DOCUMENT = 4 * 1024 * 1024
 """Bytes of a document's JSON."""
 

@@ -49,8 +49,9 @@ def found(work: Work, event: Any, session: Any, attributes: dict[str, Any]) -> N
     work.groups.change(group)
     if session is not None:
         work.finding_places.add((group.id, session.id))
-        session.findings += 1
-        session.pii += rule.startswith("pii")
+        if group.state != "muted":
+            session.findings += 1
+            session.pii += rule.startswith("pii")
         if group.state in OPEN:
             session.sev = max(session.sev, row.sev)
             session.risk = risk(session.sev, session.findings)

@@ -35,6 +35,8 @@ class Happenings:
         self._clock = clock
         self._seen: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._new: list[tuple[object, ...]] = []
+        newest = work.connection.execute("SELECT coalesce(max(ts_us), 0) FROM events")
+        self._newest: int = newest.fetchone()[0]
 
     def forget(self) -> None:
         """Take that what came since the last commit was not written."""
@@ -59,7 +61,7 @@ class Happenings:
         agent, session = self._labels.place(record, ts_us)
         exchange = texts.identifier(attributes.get("call.id"))
         call = self._calls.of_event(exchange, record.name, ts_us, session, agent)
-        if call is not None and self._known(call, record):
+        if self._known(call, record) or self._written(record, session, ts_us, data):
             return
         self._seen[key] = None
         self._new.append(key)
@@ -76,17 +78,33 @@ class Happenings:
             self._calls.settle(exchange)
 
     def _known(self, call: Any, record: Happened) -> bool:
-        """Whether an event of a call was written before, perhaps by another process."""
-        if record.name == "llm.call.start":
+        """Whether the begin or the end of a call was told before."""
+        if call is not None and record.name == "llm.call.start":
             return bool(call.start_seq)
-        if record.name in {"llm.call.finish", "llm.call.error"}:
+        if call is not None and record.name in {"llm.call.finish", "llm.call.error"}:
             return bool(call.end_seq)
-        if call.state == "running" or call.outcome == "":
+        return False
+
+    def _written(self, record: Happened, session: Any, ts_us: int, data: bytes) -> bool:
+        """
+        Whether an event was written before this process remembers.
+
+        It is sent again where nobody was there any more to say that it was written. Events have no
+        ids: one is the same if its session, time, kind, span and attributes are.
+        """
+        if ts_us > self._newest:
             return False
-        query = "SELECT 1 FROM events WHERE call_id = ? AND kind = ? AND span = ? AND ts_us = ?"
-        ts_us = values.micros(record.at, 0)
-        found = (call.id, texts.name(record.name), texts.span(record.span), ts_us)
-        return self._work.connection.execute(query, found).fetchone() is not None
+        query = "SELECT attributes_blob FROM events WHERE ts_us = ? AND kind = ? AND span = ?"
+        which = [ts_us, texts.name(record.name), texts.span(record.span)]
+        rows = self._work.connection.execute(
+            f"{query} AND session_id IS ?", [*which, None if session is None else session.id]
+        ).fetchall()
+        if not rows:
+            return False
+        kept = masked(data)
+        return any(
+            kept == (b"{}" if blob is None else self._work.blobs.read(blob)) for (blob,) in rows
+        )
 
     def _row(self, record: Happened, ts_us: int, data: bytes) -> Any:
         attributes = record.attributes

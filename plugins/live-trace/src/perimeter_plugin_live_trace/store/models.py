@@ -425,7 +425,7 @@ class FindingGroup(Model):
     count = IntegerField(default=0)
     sessions = IntegerField(default=0)
     state = TextField(default="open")
-    """`open`, `acknowledged`, `fixed`, `ignored` or `regressed`."""
+    """`open`, `acknowledged`, `fixed`, `ignored`, `muted` or `regressed`."""
     note = TextField(default="")
     rev = BigIntegerField(default=0)
 

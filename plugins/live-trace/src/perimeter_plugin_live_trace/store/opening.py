@@ -11,6 +11,7 @@ import attrs
 
 from perimeter_plugin_live_trace.store import schema
 from perimeter_plugin_live_trace.store.errors import StoreError
+from perimeter_plugin_live_trace.store.known import Known
 from perimeter_plugin_live_trace.store.reader import Reader
 
 
@@ -97,9 +98,14 @@ class Database:
             raise
         return connection
 
-    def reader(self) -> Reader:
-        """Return what reads it."""
-        return Reader(self.path)
+    def reader(self, known: Known | None = None) -> Reader:
+        """
+        Return what reads it.
+
+        Args:
+            known: What there is to know of calls; what is built in by default.
+        """
+        return Reader(self.path, known=known)
 
     def _prepare(self, *, create: bool) -> None:
         """Make the file where there is none, and see that nobody else can read it."""

@@ -18,6 +18,7 @@ import peewee
 
 from perimeter_plugin_live_trace.store import bodies
 from perimeter_plugin_live_trace.store.errors import Busy, StoreError, TooSlow
+from perimeter_plugin_live_trace.store.known import Known
 
 
 LIMIT = 1.0
@@ -49,10 +50,15 @@ class Reader:
     Reads the database. Any thread may use it at any time.
 
     A file that was put in the place of the one that was opened is noticed.
+
+    Attributes:
+        path: The file.
+        known: What there is to know of calls beside their rows.
     """
 
-    def __init__(self, path: Path, limit: float = LIMIT) -> None:
+    def __init__(self, path: Path, limit: float = LIMIT, known: Known | None = None) -> None:
         self.path = path
+        self.known = known or Known()
         self._limit = limit
         self._idle: deque[_Connection] = deque()
         self._watch: _Connection | None = None

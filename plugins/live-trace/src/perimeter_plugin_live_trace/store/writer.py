@@ -18,8 +18,8 @@ import attrs
 from perimeter.dialects import Dialect
 from perimeter_plugin_live_trace.records import Record
 from perimeter_plugin_live_trace.store import tidying
-from perimeter_plugin_live_trace.store.calls import built_in
 from perimeter_plugin_live_trace.store.errors import StoreError
+from perimeter_plugin_live_trace.store.known import built_in
 from perimeter_plugin_live_trace.store.opened import Opened
 from perimeter_plugin_live_trace.store.opening import Database
 from perimeter_plugin_live_trace.store.transaction import Transaction
@@ -45,6 +45,7 @@ class Writer:
         lost: Records that could not be written because of trouble with the disk.
         skipped: Records that made no sense.
         lag: Seconds by which the newest commit was later than what it tells of.
+        took: Seconds that the newest transaction with records took, its commit included.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Writer:
         self.state: Condition = "open"
         self.problem = ""
         self.taken = self.lost = self.skipped = 0
-        self.lag = 0.0
+        self.lag = self.took = 0.0
         self._clock = clock
         self._dialects = built_in() if dialects is None else dialects
         self._retry_at = 0.0
@@ -98,6 +99,7 @@ class Writer:
 
     def _write(self, opened: Opened, records: Sequence[Record]) -> None:
         """Write records; those apart that can't be written together."""
+        began = time.perf_counter()
         try:
             opened.transact(lambda: opened.apply(records))
         except Exception as error:
@@ -106,6 +108,7 @@ class Writer:
             self._apart(opened, records, error)
         else:
             self.taken += len(records)
+            self.took = time.perf_counter() - began
             self._note_lag(records)
 
     def _apart(self, opened: Opened, records: Sequence[Record], error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from perimeter_plugin_live_trace import api, mcp
 from perimeter_plugin_live_trace.web import assets, pages
 from perimeter_plugin_live_trace.web.answering import Answering, read_headers
+from perimeter_plugin_live_trace.web.attempts import Attempts
 from perimeter_plugin_live_trace.web.errors import Problem, body, request_id
 from perimeter_plugin_live_trace.web.gate import Gate
 from perimeter_plugin_live_trace.web.live import Live
@@ -50,6 +52,7 @@ def create_app(
     *,
     routes: Sequence[Route] | None = None,
     handlers: Sequence[ControllerRouterHandler] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Dashboard:
     """
     Return the application.
@@ -60,6 +63,7 @@ def create_app(
         changes: Where changes of users go.
         routes: The pages; all there are by default.
         handlers: Further Litestar handlers.
+        clock: Seconds that never go back.
 
     Raises:
         ValueError: Others can reach the address, and there is no token.
@@ -67,7 +71,7 @@ def create_app(
     if needs_token(site.host) and not site.token:
         raise ValueError(f"a dashboard on {site.host} needs a token: others can reach it")
     renderer = Renderer(assets.load())
-    rules = Rules(site)
+    rules = Rules(site, Attempts(clock))
     answering = Answering(site, reader, changes, renderer, rules)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
     live = Live(site, reader, renderer.assets.version, pool)

@@ -20,10 +20,16 @@ TITLES = {
     404: "Nothing is here",
     405: "That address can't be used this way",
     413: "That is too long",
+    429: "Too many wrong tokens: wait a moment",
     500: "Something went wrong",
     503: "The database can't be read right now",
 }
 """What statuses are called."""
+_DETAILS = {
+    404: "There is no such address; /api/docs lists those of the API.",
+    405: "The API is asked with GET, MCP with POST.",
+}
+"""What programs are told where nothing else is known."""
 _JSON = (".json", "/health")
 _JSON_UNDER = ("/api/", "/mcp", "/live")
 
@@ -66,7 +72,8 @@ def body(
 ) -> tuple[bytes, str]:
     """Return an error page, or JSON where a program asks, and its type."""
     if wants_json(path):
-        told = {"error": problem.heading, "detail": problem.text, "request": problem.request}
+        detail = problem.text or _DETAILS.get(problem.status, "")
+        told = {"error": problem.heading, "detail": detail, "request": problem.request}
         return json.dumps({name: value for name, value in told.items() if value}).encode(), (
             "application/json"
         )

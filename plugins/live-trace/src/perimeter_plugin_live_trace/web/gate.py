@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Message, Send
 
 from perimeter_plugin_live_trace.web.answering import read_headers
 from perimeter_plugin_live_trace.web.ask import SLASH, quote_path
+from perimeter_plugin_live_trace.web.attempts import TooMany, address_of
 from perimeter_plugin_live_trace.web.errors import Problem, body, request_id, wants_json
 from perimeter_plugin_live_trace.web.preferences import read_prefs
 from perimeter_plugin_live_trace.web.render import Renderer
@@ -22,6 +23,7 @@ from perimeter_plugin_live_trace.web.security import (
     Rules,
     TokenNeeded,
     cookies,
+    retry_after,
     set_cookie,
 )
 
@@ -29,6 +31,7 @@ from perimeter_plugin_live_trace.web.security import (
 _log = logging.getLogger(__name__)
 _OPEN = ("/static/", "/login")
 """What can be asked without the token."""
+_BEARER = ("www-authenticate", 'Bearer realm="perimeter"')
 
 
 class Gate:
@@ -55,7 +58,9 @@ class Gate:
             page, media_type = body(self.renderer, problem, scope["path"], headers)
             await Reply(page, media_type, denied.status).send(answer)
         except TokenNeeded as needed:
-            await self.ask_token(scope, headers, answer, needed.given)
+            await self.ask_token(scope, headers, answer, wrong=needed.given)
+        except TooMany as many:
+            await self.ask_token(scope, headers, answer, wait=many.seconds)
         except Entered as entered:
             await Reply(b"", "text/plain", 303, entered.headers).send(answer)
         else:
@@ -68,16 +73,18 @@ class Gate:
         Raises:
             TokenNeeded: It is not given, or is a wrong one.
             Entered: The address carried it: a cookie carries it from now on.
+            TooMany: It is a token, and others before it were wrong.
         """
         if scope["path"].startswith(_OPEN):
             return
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in pairs if name == "token"), "")
-        if scope["method"] == "GET" and given and self.rules.is_token(given):
+        who = address_of(scope)
+        if scope["method"] == "GET" and given and self.rules.is_token(who, given):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
             to = quote_path(scope["path"]) + (f"?{rest}" if rest else "")
             raise Entered(to, self.cookie(scope))
-        self.rules.check_token(headers, given)
+        self.rules.check_token(who, headers, given)
 
     def cookie(self, scope: Any) -> str:
         """Return the cookie of somebody who has the token."""
@@ -85,21 +92,28 @@ class Gate:
         return set_cookie(self.rules.cookie, self.rules.session(), age=MONTH, tls=tls)
 
     async def ask_token(
-        self, scope: Any, headers: Mapping[str, str], send: Send, wrong: bool
+        self,
+        scope: Any,
+        headers: Mapping[str, str],
+        send: Send,
+        *,
+        wrong: bool = False,
+        wait: int = 0,
     ) -> None:
-        """Answer with the login page, or with JSON where a program asks."""
+        """Answer with the login page, or with JSON where a program asks; perhaps it has to wait."""
         path = scope["path"]
+        status, how = (429, retry_after(wait)) if wait else (401, _BEARER)
         if wants_json(path):
-            text = "Send it as “Authorization: Bearer …”."
-            page, media_type = body(self.renderer, Problem(401, text=text), path, headers)
-            how = ("www-authenticate", 'Bearer realm="perimeter"')
-            await Reply(page, media_type, 401, (how,)).send(send)
+            text = "" if wait else "Send it as “Authorization: Bearer …”."
+            page, media_type = body(self.renderer, Problem(status, text=text), path, headers)
+            await Reply(page, media_type, status, (how,)).send(send)
             return
         prefs = read_prefs(cookies(headers).get("lt_prefs", ""))
-        query = scope["query_string"].decode("latin-1") if not wrong else ""
+        query = scope["query_string"].decode("latin-1") if not (wrong or wait) else ""
         next_ = quote_path(path) + (f"?{query}" if query and "token=" not in query else "")
-        page = self.renderer.plain("login.html", next=next_, wrong=wrong, prefs=prefs)
-        await Reply(page, "text/html; charset=utf-8", 401).send(send)
+        page = self.renderer.plain("login.html", next=next_, wrong=wrong, wait=wait, prefs=prefs)
+        more = (how,) if wait else ()
+        await Reply(page, "text/html; charset=utf-8", status, more).send(send)
 
 
 class Entered(Exception):

@@ -97,8 +97,8 @@ def banners(site: Site) -> list[Banner]:
         found.append(Banner(ingest.problem or f"The database is {ingest.state}.", tone))
     if ingest.expected and not ingest.connected:
         found.append(Banner("The proxy is not connected. What is shown is what was recorded."))
-    if ingest.lost:
-        lost = formats.plural(ingest.lost, "record")
+    if ingest.missing:
+        lost = formats.plural(ingest.missing, "record")
         found.append(Banner(f"{lost} were lost before they could be stored: totals are too low."))
     return found
 
@@ -132,6 +132,17 @@ def si(context: Context, number: float | None) -> Markup:
     if short == exact:
         return escape(exact)
     return Markup('<span title="{}">{}</span>').format(exact, short)
+
+
+@jinja2.pass_context
+def short(context: Context, number: float) -> str:
+    """Write a number as `si` does, without the element for its title."""
+    return formats.si(number, exact=_prefs(context).numbers == "exact")
+
+
+def exact(number: float) -> str:
+    """Write a number with all its digits."""
+    return formats.si(number, exact=True)
 
 
 @jinja2.pass_context
@@ -176,6 +187,8 @@ def visible(text: object) -> Markup:
 FILTERS: Mapping[str, Any] = {
     "si": si,
     "tokens": si,
+    "short": short,
+    "exact": exact,
     "dur": formats.duration,
     "usd": formats.usd,
     "pct": formats.percent,

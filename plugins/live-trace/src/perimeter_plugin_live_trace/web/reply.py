@@ -45,7 +45,7 @@ class Reply:
             return self
         if "gzip" not in headers.get("accept-encoding", ""):
             return self.adding(("vary", "Accept-Encoding"))
-        small = attrs.evolve(self, content=gzip.compress(self.content, 4, mtime=0))
+        small = attrs.evolve(self, content=gzip.compress(self.content, 6, mtime=0))
         return small.adding(("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
 
     def app(self, pool: Executor | None = None) -> ASGIApp:

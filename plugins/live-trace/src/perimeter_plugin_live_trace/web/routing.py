@@ -20,12 +20,13 @@ from perimeter_plugin_live_trace.web.answering import (
     read_request,
 )
 from perimeter_plugin_live_trace.web.ask import is_local
+from perimeter_plugin_live_trace.web.attempts import TooMany, address_of
 from perimeter_plugin_live_trace.web.errors import Problem, body
 from perimeter_plugin_live_trace.web.page import Route
 from perimeter_plugin_live_trace.web.preferences import COOKIE, read_prefs
 from perimeter_plugin_live_trace.web.render import Renderer
 from perimeter_plugin_live_trace.web.reply import Reply
-from perimeter_plugin_live_trace.web.security import MONTH, Rules, cookies, set_cookie
+from perimeter_plugin_live_trace.web.security import MONTH, Rules, cookies, retry_after, set_cookie
 
 
 _FOREVER = "public, max-age=31536000, immutable"
@@ -132,15 +133,19 @@ def static(renderer: Renderer) -> HTTPRouteHandler:
 def login(rules: Rules, renderer: Renderer) -> list[HTTPRouteHandler]:
     """Return the handlers of the login: a form with one field, and what it sends."""
 
-    def page(request: Request[Any, Any, Any], to: str, wrong: bool) -> Reply:
+    def page(
+        request: Request[Any, Any, Any], to: str, *, wrong: bool = False, wait: int = 0
+    ) -> Reply:
         prefs = read_prefs(cookies(read_headers(request.scope)).get(COOKIE, ""))
-        shown = renderer.plain("login.html", next=to, wrong=wrong, prefs=prefs)
+        shown = renderer.plain("login.html", next=to, wrong=wrong, wait=wait, prefs=prefs)
+        if wait:
+            return Reply(shown, HTML, 429, (retry_after(wait),))
         return Reply(shown, HTML, 401 if wrong else 200)
 
     async def show(request: Request[Any, Any, Any]) -> ASGIApp:
         if not rules.site.token:
             return Reply(b"", "text/plain", 303, (("location", "/"),)).app()
-        return page(request, "/", False).app()
+        return page(request, "/").app()
 
     async def enter(request: Request[Any, Any, Any]) -> ASGIApp:
         try:
@@ -150,8 +155,12 @@ def login(rules: Rules, renderer: Renderer) -> list[HTTPRouteHandler]:
         except TooLong:
             return _problem(renderer, 413, request.scope).app()
         to = form.get("next", "/") if is_local(form.get("next", "/")) else "/"
-        if not rules.is_token(form.get("token", "").strip()):
-            return page(request, to, True).app()
+        try:
+            right = rules.is_token(address_of(request.scope), form.get("token", "").strip())
+        except TooMany as many:
+            return page(request, to, wait=many.seconds).app()
+        if not right:
+            return page(request, to, wrong=True).app()
         tls = request.scope["scheme"] == "https"
         cookie = set_cookie(rules.cookie, rules.session(), age=MONTH, tls=tls)
         return Reply(b"", "text/plain", 303, (("location", to), ("set-cookie", cookie))).app()

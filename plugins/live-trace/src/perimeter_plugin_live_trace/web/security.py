@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from perimeter_plugin_live_trace.web.attempts import Attempts
 from perimeter_plugin_live_trace.web.site import Site, is_loopback
 
 
@@ -70,9 +71,16 @@ class TokenNeeded(Exception):
 
 @attrs.frozen
 class Rules:
-    """The rules of one dashboard, which follow from where it is bound and what is configured."""
+    """
+    The rules of one dashboard, which follow from where it is bound and what is configured.
+
+    Attributes:
+        site: The dashboard.
+        attempts: Counts wrong tokens.
+    """
 
     site: Site
+    attempts: Attempts = attrs.field(factory=Attempts)
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """
@@ -82,8 +90,8 @@ class Rules:
             Denied: The request is for another host, or comes from another site's page.
         """
         self.check_host(headers.get("host", ""))
-        if method not in _SAFE or path in {"/mcp", "/live"}:
-            check_origin(headers)
+        changes = method not in _SAFE or path in {"/mcp", "/live"}
+        check_origin(headers, links=not changes)
 
     def check_host(self, host: str) -> None:
         """
@@ -106,26 +114,37 @@ class Rules:
 
     def session(self) -> str:
         """Return the value of the cookie of somebody who has the token; it can't be turned back."""
-        return sign(self.site.token.reveal().encode(), "session")
+        return sign(self.site.secret, f"session {self.site.token.reveal()}")
 
-    def check_token(self, headers: Mapping[str, str], query: str = "") -> None:
+    def check_token(self, who: str, headers: Mapping[str, str], query: str = "") -> None:
         """
         Check that a request carries the token, where one is needed.
 
         Raises:
             TokenNeeded: It does not.
+            TooMany: It carries one, and others before it were wrong.
         """
-        if not self.site.token:
+        if not self.site.token or same(cookies(headers).get(self.cookie, ""), self.session()):
             return
         kind, _, bearer = headers.get("authorization", "").partition(" ")
-        cookie = cookies(headers).get(self.cookie, "")
-        by_header = kind.lower() == "bearer" and self.is_token(bearer.strip())
-        if not (by_header or same(cookie, self.session()) or self.is_token(query)):
-            raise TokenNeeded(bool(bearer or query))
+        given = [bearer.strip() if kind.lower() == "bearer" else "", query]
+        if not any(self.is_token(who, each) for each in given if each):
+            raise TokenNeeded(any(given))
 
-    def is_token(self, given: str) -> bool:
-        """Whether it is the token; takes the same time for every wrong one."""
-        return bool(self.site.token) and same(given, self.site.token.reveal())
+    def is_token(self, who: str, given: str) -> bool:
+        """
+        Whether it is the token; takes the same time for every wrong one.
+
+        Raises:
+            TooMany: There were too many wrong ones from there.
+        """
+        if not self.site.token:
+            return False
+        self.attempts.check(who, given)
+        if same(given, self.site.token.reveal()):
+            return True
+        self.attempts.failed(who, given)
+        return False
 
     @property
     def cookie(self) -> str:
@@ -160,16 +179,20 @@ class Rules:
             raise Denied(403, "This form is out of date", text)
 
 
-def check_origin(headers: Mapping[str, str]) -> None:
+def check_origin(headers: Mapping[str, str], *, links: bool = False) -> None:
     """
     Refuse what a page of another site sends. Programs that are no browser say nothing, and may.
+
+    Args:
+        headers: Of the request.
+        links: Whether other sites may lead here; browsers give no origin when a link is followed.
 
     Raises:
         Denied: It comes from another site.
     """
     fetched = headers.get("sec-fetch-site", "")
     origin = headers.get("origin", "")
-    foreign = fetched not in {"", "same-origin", "none"}
+    foreign = not links and fetched not in {"", "same-origin", "none"}
     if foreign or (origin and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()):
         text = "Only the dashboard's own pages may send this."
         raise Denied(403, "The request comes from another site", text)
@@ -195,6 +218,11 @@ def set_cookie(name: str, value: str, *, age: int, script: bool = False, tls: bo
     return f"{name}={value}; Path=/; Max-Age={age}; SameSite=Strict{hidden}" + (
         "; Secure" if tls else ""
     )
+
+
+def retry_after(seconds: int) -> tuple[str, str]:
+    """Return the header that says when to come again."""
+    return "retry-after", str(seconds)
 
 
 def sign(key: bytes, text: str) -> str:

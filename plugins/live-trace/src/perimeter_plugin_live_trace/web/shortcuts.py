@@ -13,7 +13,10 @@ SHORTCUTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("g p", "PII"),
         ("g t", "Tools"),
         ("g m", "Models"),
+        ("g r", "Reports"),
+        ("g c", "Connect"),
         ("g h", "Health"),
+        ("g ,", "Settings"),
         ("/", "Search"),
     ),
     "In lists": (

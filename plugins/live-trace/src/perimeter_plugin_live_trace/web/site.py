@@ -24,6 +24,27 @@ class Changes(Protocol):
 
 
 @attrs.define
+class Retention:
+    """
+    When what is too old or too much was deleted.
+
+    Attributes:
+        last_us: When that ran last, or None.
+        next_us: When it runs next, about; None where nothing is deleted.
+        deleted: Sessions that it has deleted since the start.
+    """
+
+    last_us: int | None = None
+    next_us: int | None = None
+    deleted: int = 0
+
+    def ran(self, now_us: int, deleted: int, wait_us: int) -> None:
+        """Note that it ran."""
+        self.last_us, self.next_us = now_us, now_us + wait_us
+        self.deleted += deleted
+
+
+@attrs.define
 class Ingest:
     """
     How the stream of records from the proxy does; the process keeps it up to date.
@@ -32,23 +53,34 @@ class Ingest:
         expected: Whether a proxy is meant to be connected: not when a database is only looked at.
         connected: Workers that are connected.
         lost: Records that workers had to drop so far.
+        unwritten: Records that came, and could not be stored for trouble with the database.
         waiting: Bytes that wait in workers to be sent.
+        commit_us: How long the newest transaction with records took.
         lag_us: Age of the newest committed record when it was committed.
         last_us: When the last record came, or None.
         state: Of the writer: `open`, `busy`, `full`, `read-only` or `gone`.
         problem: What is wrong with the writer, for people, or "".
-        plugins: The plugins of the proxy: name, version, state, errors.
+        retention: When old sessions were deleted.
+        plugins: The plugins of the proxy, see `State`; `costs` and `errors` of all its workers.
     """
 
     expected: bool = False
     connected: int = 0
     lost: int = 0
+    unwritten: int = 0
     waiting: int = 0
+    commit_us: int = 0
     lag_us: int = 0
     last_us: int | None = None
     state: str = "open"
     problem: str = ""
+    retention: Retention = attrs.Factory(Retention)
     plugins: list[dict[str, Any]] = attrs.Factory(list)
+
+    @property
+    def missing(self) -> int:
+        """Records that are not in the database, wherever they were lost."""
+        return self.lost + self.unwritten
 
 
 @attrs.define(eq=False)
@@ -65,7 +97,7 @@ class Site:
         proxy_url: Where the proxy listens, such as `http://127.0.0.1:4000`, or "".
         ingest: How the stream from the proxy does.
         extensions: What other plugins contribute, by plugin: `perimeter.dashboard.Contribution`.
-        secret: Key of the tokens in forms.
+        secret: Key of what forms and logins are signed with.
         closing: Set when the process ends: live streams end, too.
         live_clients: How many live streams are open.
         facts: Anything else, by name.

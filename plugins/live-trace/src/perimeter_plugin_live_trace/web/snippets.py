@@ -127,16 +127,19 @@ def _gemini(proxy: str) -> Tab:
 
 client = genai.Client(http_options={{"base_url": "{proxy}"}})
 reply = client.models.generate_content(
-    model="gemini-2.5-flash",
+    model="gemini-3.8-flash",
     contents="What is 17 * 23?",
 )
 print(reply.text)
 '''
     script = f'''import {{ GoogleGenAI }} from "@google/genai";
 
-const client = new GoogleGenAI({{ httpOptions: {{ baseUrl: "{proxy}" }} }});
+const client = new GoogleGenAI({{
+  apiKey: process.env.GEMINI_API_KEY,
+  httpOptions: {{ baseUrl: "{proxy}" }},
+}});
 const reply = await client.models.generateContent({{
-  model: "gemini-2.5-flash",
+  model: "gemini-3.8-flash",
   contents: "What is 17 * 23?",
 }});
 console.log(reply.text);
@@ -166,7 +169,7 @@ console.log((await model.invoke("What is 17 * 23?")).content);
     return Tab(
         "langchain",
         "LangChain",
-        "Every provider's class takes a base URL; LangGraph uses the same classes.",
+        "ChatAnthropic takes base_url, too, but without /v1. LangGraph uses the same classes.",
         (Snippet("Python", python), Snippet("JavaScript", script)),
     )
 
@@ -204,13 +207,15 @@ def assistants(dashboard: str, *, token: bool) -> list[Tab]:
         Tab("cursor", "Cursor", "In the project, or in your home folder for all projects.",
             (_file(".cursor/mcp.json", "mcpServers", url, token=token, env="env:"),)),
         Tab("vscode", "VS Code", "In the workspace; then start the server from the file.",
-            (_file(".vscode/mcp.json", "servers", url, token=token, kind="http", env="env:"),)),
-        Tab("codex", "Codex CLI", "In Codex's own configuration.", (_codex(url, token=token),)),
+            (_vscode(url, token=token),)),
+        Tab("codex", "Codex CLI", "Run this once, or write it into Codex's own configuration.",
+            _codex(url, token=token)),
         Tab("windsurf", "Windsurf", "Then reload the servers in Cascade's settings.",
             (_file("~/.codeium/windsurf/mcp_config.json", "mcpServers", url, token=token,
                    key="serverUrl", env="env:"),)),
         Tab("gemini-cli", "Gemini CLI", "In the project, or in your home folder.",
-            (_file(".gemini/settings.json", "mcpServers", url, token=token, key="httpUrl"),)),
+            (Snippet("Shell", f"gemini mcp add --transport http{header} perimeter {url}\n"),
+             _file(".gemini/settings.json", "mcpServers", url, token=token, key="httpUrl"))),
     ]  # fmt: skip
 
 
@@ -221,12 +226,35 @@ def _file(
     server[key] = url
     if token:
         server["headers"] = {"Authorization": f"Bearer ${{{env}PERIMETER_TOKEN}}"}
-    text = msgspec.json.format(msgspec.json.encode({table: {"perimeter": server}}), indent=2)
-    return Snippet(path, text.decode() + "\n")
+    return _json(path, {table: {"perimeter": server}})
 
 
-def _codex(url: str, *, token: bool) -> Snippet:
+def _json(path: str, value: object) -> Snippet:
+    return Snippet(path, msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def _vscode(url: str, *, token: bool) -> Snippet:
+    """Return the settings of VS Code, which asks for secrets and keeps them itself."""
+    server: dict[str, object] = {"type": "http", "url": url}
+    settings: dict[str, object] = {"servers": {"perimeter": server}}
+    if token:
+        server["headers"] = {"Authorization": "Bearer ${input:perimeter-token}"}
+        settings["inputs"] = [
+            {
+                "type": "promptString",
+                "id": "perimeter-token",
+                "description": "Token of Perimeter's dashboard",
+                "password": True,
+            }
+        ]
+    return _json(".vscode/mcp.json", settings)
+
+
+def _codex(url: str, *, token: bool) -> tuple[Snippet, Snippet]:
+    command = f"codex mcp add perimeter --url {url}"
     lines = ["[mcp_servers.perimeter]", f'url = "{url}"']
     if token:
+        command += " --bearer-token-env-var PERIMETER_TOKEN"
         lines.append('bearer_token_env_var = "PERIMETER_TOKEN"')
-    return Snippet("~/.codex/config.toml", "\n".join(lines) + "\n")
+    file = Snippet("~/.codex/config.toml", "\n".join(lines) + "\n")
+    return Snippet("Shell", command + "\n"), file

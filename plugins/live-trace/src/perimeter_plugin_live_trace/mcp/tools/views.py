@@ -28,7 +28,7 @@ from perimeter_plugin_live_trace.web.formats import SEVERITIES, iso
 
 
 Severity = Literal["", "low", "medium", "high", "critical"]
-State = Literal["", "open", "acknowledged", "fixed", "ignored", "regressed"]
+State = Literal["", "open", "acknowledged", "fixed", "ignored", "muted", "regressed"]
 _NOT_TESTED = (
     "No detector looks at the traffic, so an empty list says nothing. The security plugin brings"
     " detectors."

@@ -6,7 +6,6 @@ import msgspec
 
 from perimeter_plugin_live_trace.api.limits import BadCursor, cursor, read_cursor
 from perimeter_plugin_live_trace.api.sessions import find
-from perimeter_plugin_live_trace.api.usage import prices
 from perimeter_plugin_live_trace.cache import dearest, report
 from perimeter_plugin_live_trace.cache.dearest import CANDIDATES
 from perimeter_plugin_live_trace.cache.views import Report, Row, Sums
@@ -61,7 +60,7 @@ def cache(ask: Ask) -> CacheView:
         looked_at=CANDIDATES,
         calm=bool(found),
         agent=agent.name if agent else "",
-        prices_of=prices().as_of,
+        prices_of=ask.reader.known.prices.as_of,
     )
 
 
@@ -96,7 +95,7 @@ def session_cache(ask: Ask) -> SessionCacheView:
         session=session.public_id,
         session_title=session.title,
         report=found,
-        prices_of=prices().as_of,
+        prices_of=ask.reader.known.prices.as_of,
         first=not start,
         next=cursor(found.steps[-1].number) if more else "",
     )

@@ -276,7 +276,8 @@ def curl(ask: Ask) -> CurlView:
         raise NotFound("This event tells of no call whose request was kept.")
     fields = headers(ask.reader, call.request_headers_blob)
     proxy = ask.site.proxy_url or "http://127.0.0.1:4000"
-    command = ask_curl.curl(call, ask.reader.body(call), fields, proxy)
+    dialect = ask.reader.known.dialect(call.dialect)
+    command = ask_curl.curl(call, dialect, ask.reader.body(call), fields, proxy)
     return CurlView(
         title=f"Call {call.number} as curl",
         id=found.id,

@@ -10,6 +10,7 @@ import msgspec
 
 from perimeter_plugin_live_trace.queries import findings as ask_findings
 from perimeter_plugin_live_trace.queries.exports import Record, iso, walk
+from perimeter_plugin_live_trace.queries.matrix import Matrix, owasp_matrix, severity_matrix
 from perimeter_plugin_live_trace.queries.names import agent_by_key
 from perimeter_plugin_live_trace.queries.owasp import BY_KEY
 from perimeter_plugin_live_trace.queries.sessions import filtered
@@ -173,6 +174,32 @@ def finding_query(ask: Ask) -> Any:
     )
 
 
+def matrix(ask: Ask) -> Listed:
+    """Return the cells of the OWASP matrix, of all agents or by severity."""
+    by = ask.params.choice("by", "agent", ("agent", "severity"))
+    matrices = _matrices(ask) if by == "agent" else iter([severity_matrix(ask.reader)])
+    columns = ["risk", "name", by, "state", "count", "worst"]
+    return Listed(
+        columns, map(_cells, matrices), lambda cell: dict(zip(columns, cell, strict=True))
+    )
+
+
+def _matrices(ask: Ask) -> Iterator[Matrix]:
+    found = owasp_matrix(ask.reader)
+    yield found
+    for number in range(2, found.pages + 1):
+        yield owasp_matrix(ask.reader, number)
+
+
+def _cells(found: Matrix) -> list[Any]:
+    names = [agent.key for agent in found.agents] or [*map(formats.severity, found.severities)]
+    return [
+        (row.key, row.name, name, cell.state, cell.count, formats.severity(cell.sev))
+        for row in found.rows
+        for name, cell in zip(names, row.cells, strict=True)
+    ]
+
+
 def _learning(batches: Iterator[list[Any]], *names: tuple[Names, str]) -> Iterator[list[Any]]:
     for rows in batches:
         for known, column in names:
@@ -184,4 +211,5 @@ LISTS: dict[str, Callable[[Ask], Listed]] = {
     "sessions": sessions,
     "events": events,
     "findings": findings,
+    "matrix": matrix,
 }

@@ -9,7 +9,7 @@ import msgspec
 from perimeter_plugin_live_trace.queries import findings as ask_findings
 from perimeter_plugin_live_trace.queries.coverage import Coverage, coverage
 from perimeter_plugin_live_trace.queries.findings import Change, Group, Occurrence
-from perimeter_plugin_live_trace.queries.matrix import Matrix, owasp_matrix
+from perimeter_plugin_live_trace.queries.matrix import Matrix, owasp_matrix, severity_matrix
 from perimeter_plugin_live_trace.queries.names import AgentName
 from perimeter_plugin_live_trace.queries.owasp import BY_KEY, RISKS, Risk
 from perimeter_plugin_live_trace.store import changes
@@ -27,6 +27,8 @@ _KEYS: dict[str, tuple[Any, ...]] = {
     "sessions": (FindingGroup.sessions, FindingGroup.id),
 }
 SEVERITIES = ("", "low", "medium", "high", "critical")
+BY = ("agent", "severity")
+"""What the columns of the matrix can be."""
 MOST_REASON = 2000
 
 
@@ -54,6 +56,7 @@ class MatrixView(msgspec.Struct, frozen=True):
     """The matrix."""
 
     title: str
+    by: str
     matrix: Matrix
     coverage: Coverage
     risks: dict[str, Risk]
@@ -109,10 +112,11 @@ def findings(ask: Ask) -> FindingsView:
 
 @page("/findings/matrix", template="pages/matrix.html", nav="findings", title="OWASP matrix")
 def matrix(ask: Ask) -> MatrixView:
-    """Show the ten risks by agent."""
+    """Show the ten risks by agent, or by severity."""
+    by = ask.params.choice("by", "agent", BY)
     number = ask.params.integer("page", 1, 1, 10_000)
-    found = owasp_matrix(ask.reader, number)
-    return MatrixView("OWASP matrix", found, coverage(ask.reader), BY_KEY)
+    found = severity_matrix(ask.reader) if by == "severity" else owasp_matrix(ask.reader, number)
+    return MatrixView("OWASP matrix", by, found, coverage(ask.reader), BY_KEY)
 
 
 @page("/findings/{id}", template="pages/finding.html", nav="findings")

@@ -11,6 +11,7 @@ from perimeter_plugin_live_trace.queries import health as ask_health
 from perimeter_plugin_live_trace.queries.health import Check, Store, tone
 from perimeter_plugin_live_trace.web import formats
 from perimeter_plugin_live_trace.web.page import Ask, Download, page
+from perimeter_plugin_live_trace.web.site import Retention
 
 
 class StatusView(msgspec.Struct, frozen=True):
@@ -24,6 +25,7 @@ class StatusView(msgspec.Struct, frozen=True):
     max_age_s: float
     max_sessions: int
     max_size: int
+    retention: Retention
     live_clients: int
     expected: bool
     connected: int
@@ -47,6 +49,7 @@ def status(ask: Ask) -> StatusView:
         max_age_s=site.config.max_age,
         max_sessions=site.config.max_sessions,
         max_size=site.config.max_size,
+        retention=site.ingest.retention,
         live_clients=site.live_clients,
         expected=site.ingest.expected,
         connected=site.ingest.connected,
@@ -75,8 +78,8 @@ def _checks(ask: Ask, store: Store) -> list[Check]:
     found.append(
         Check(
             "Dropped records",
-            formats.si(ingest.lost, exact=True),
-            tone(ingest.lost, 1, 1000),
+            formats.si(ingest.missing, exact=True),
+            tone(ingest.missing, 1, 1000),
             "Could not be stored. Amber from 1, red from 1,000.",
         )
     )
@@ -130,7 +133,7 @@ def health(ask: Ask) -> Download:
         "database": {"state": ingest.state, "problem": ingest.problem, "bytes": ask.reader.size()},
         "proxy": {"expected": ingest.expected, "connected": ingest.connected},
         "lag_seconds": ingest.lag_us / 1e6,
-        "dropped": ingest.lost,
+        "dropped": ingest.missing,
     }
     return Download("", "application/json", iter([msgspec.json.encode(body) + b"\n"]))
 
@@ -158,7 +161,10 @@ def _registry(ask: Ask) -> CollectorRegistry:
         "proxy_workers": ("Workers of the proxy that are connected.", ingest.connected),
         "live_clients": ("Live streams that are open.", ask.site.live_clients),
         "writer_up": ("Whether the writer can store.", int(ingest.state == "open")),
-        "commit_seconds": ("How long the newest commit took.", _commit(ask)),
+        "commit_seconds": (
+            "How long it took to store the newest records.",
+            ingest.commit_us / 1e6,
+        ),
     }
     for name, (about, value) in gauges.items():
         Gauge(f"perimeter_live_trace_{name}", about, registry=registry).set(value)
@@ -166,12 +172,8 @@ def _registry(ask: Ask) -> CollectorRegistry:
     for table, count in store.rows.items():
         rows.labels(table).set(count)
     lost = Counter("perimeter_live_trace_dropped", "Records that were dropped.", registry=registry)
-    lost.inc(ingest.lost)
+    lost.inc(ingest.missing)
     return registry
-
-
-def _commit(ask: Ask) -> float:
-    return float(ask.site.facts.get("commit_seconds") or 0.0)
 
 
 routes = (status, health, metrics)

@@ -159,10 +159,10 @@ def faults(ask: Ask) -> list[Item]:
     if ingest.state != "open":
         title = f"The database is {ingest.state}"
         found.append(_fault(ask, 4, title, ingest.problem or "Nothing is recorded.", 1))
-    if ingest.lost:
+    if ingest.missing:
         detail = "Totals are too low. See Health for the reason."
-        lost = formats.plural(ingest.lost, "record")
-        found.append(_fault(ask, 3, f"{lost} could not be stored", detail, ingest.lost))
+        lost = formats.plural(ingest.missing, "record")
+        found.append(_fault(ask, 3, f"{lost} could not be stored", detail, ingest.missing))
     return found
 
 

@@ -10,6 +10,20 @@ from perimeter_plugin_live_trace.queries.coverage import Coverage, coverage
 from perimeter_plugin_live_trace.web.page import Ask, page
 
 
+class HookCost(msgspec.Struct, frozen=True):
+    """What a hook of a plugin has cost since the proxy's workers began."""
+
+    hook: str
+    calls: int
+    seconds: float
+    failures: int
+
+    @property
+    def mean_us(self) -> float:
+        """How long one call takes."""
+        return self.seconds * 1e6 / self.calls if self.calls else 0.0
+
+
 class Plugin(msgspec.Struct, frozen=True):
     """A plugin of the proxy, as the proxy tells of it."""
 
@@ -17,10 +31,9 @@ class Plugin(msgspec.Struct, frozen=True):
     version: str
     state: str
     errors: int
-    hooks: list[str]
-    calls: int | None
-    seconds: float | None
-    error: str
+    hooks: list[HookCost]
+    calls: int
+    seconds: float
     pages: list[tuple[str, str]]
 
 
@@ -51,20 +64,29 @@ def plugins(ask: Ask) -> PluginsView:
 def _plugin(ask: Ask, name: str, told: dict[str, Any]) -> Plugin:
     extension = ask.site.extensions.get(name)
     pages = getattr(extension, "pages", ())
+    hooks = _hooks(told)
     return Plugin(
         name=name,
         version=str(told.get("version", "")),
         state=str(told.get("state", "")),
         errors=int(told.get("errors") or 0),
-        hooks=[str(hook) for hook in told.get("hooks", ())],
-        calls=told.get("calls"),
-        seconds=told.get("seconds"),
-        error=str(told.get("error", "")),
+        hooks=hooks,
+        calls=sum(each.calls for each in hooks),
+        seconds=sum(each.seconds for each in hooks),
         pages=[
             (each.title, ask.url("/x/{plugin}/", plugin=name) + each.path.strip("/"))
             for each in pages
         ],
     )
+
+
+def _hooks(told: dict[str, Any]) -> list[HookCost]:
+    """Return the hooks that a plugin has, those that were never called included."""
+    costs = told.get("costs", {})
+    return [
+        HookCost(hook, *costs.get(hook, (0, 0.0, 0)))
+        for hook in dict.fromkeys([*told.get("hooks", ()), *costs])
+    ]
 
 
 routes = (plugins,)

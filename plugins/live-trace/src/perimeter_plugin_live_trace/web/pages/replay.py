@@ -11,7 +11,7 @@ import msgspec
 from perimeter.dialects import Dialect
 from perimeter_plugin_live_trace.api.sessions import find
 from perimeter_plugin_live_trace.queries.names import AgentName, agent_names
-from perimeter_plugin_live_trace.queries.reading import dialect_of, headers
+from perimeter_plugin_live_trace.queries.reading import headers
 from perimeter_plugin_live_trace.replay.draft import (
     BadDraft,
     Draft,
@@ -118,7 +118,8 @@ def _recorded(ask: Ask) -> Recorded:
     if len(body) > _MOST_BODY:
         why_not = f"The request is too large to be edited here: {len(body):,} bytes."
     proxy = ask.site.proxy_url
-    return Recorded(session, call, agent, dialect_of(call), shape, body, why_not, proxy)
+    dialect = ask.reader.known.dialect(call.dialect)
+    return Recorded(session, call, agent, dialect, shape, body, why_not, proxy)
 
 
 def _why_not(ask: Ask, call: Any, shape: Shape | None) -> str:
@@ -248,7 +249,7 @@ def send_again(ask: Ask) -> ReplayView | Redirect:
     after = (
         side_of_call(ask.reader, call)
         if call is not None
-        else side_of_answer(found.dialect, request.model, answer)
+        else side_of_answer(ask.reader.known.prices, found.dialect, request.model, answer)
     )
     comparison = compared(_before(ask, found), after)
     return _view(ask, found, draft=typed, comparison=comparison)

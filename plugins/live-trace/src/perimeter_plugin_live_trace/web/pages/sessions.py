@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 import msgspec
 
+from perimeter_plugin_live_trace.queries import paging
 from perimeter_plugin_live_trace.queries import sessions as ask_sessions
 from perimeter_plugin_live_trace.queries import views as ask_views
 from perimeter_plugin_live_trace.queries.language import EXAMPLES, SEVERITIES, STATUSES, Term, parse
 from perimeter_plugin_live_trace.queries.names import AgentName
-from perimeter_plugin_live_trace.queries.paging import Count, place
 from perimeter_plugin_live_trace.queries.peek import Peek, peek_of
 from perimeter_plugin_live_trace.queries.sessions import SORTS, Filter, SessionRow
 from perimeter_plugin_live_trace.queries.views import SavedView
@@ -51,6 +51,8 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 """Columns beside the title: label, what it is sorted by, alignment."""
 DEFAULT = ("agent", "last", "status", "turns", "dur", "tokens", "cost", "p95", "errors", "sev")
 _MOST_CHOSEN = 200
+_COUNTED = 1000
+"""Sessions that are counted without being asked."""
 
 
 class Wider(msgspec.Struct, frozen=True):
@@ -80,6 +82,7 @@ class SessionsView(msgspec.Struct, frozen=True):
     saved: list[SavedView]
     wider: list[Wider]
     peek: Peek | None
+    count: paging.Count | None
     any: bool
     words: bool
     columns: dict[str, tuple[str, str, str]]
@@ -98,7 +101,7 @@ class RowsView(msgspec.Struct, frozen=True):
 class CountView(msgspec.Struct, frozen=True):
     """How many there are."""
 
-    count: Count
+    count: paging.Count
 
 
 class DeleteView(msgspec.Struct, frozen=True):
@@ -131,7 +134,7 @@ def sessions(ask: Ask) -> SessionsView:
     params, wanted = ask.params, read_filter(ask)
     sort = params.choice("sort", "-last", [mark + name for name in SORTS for mark in ("-", "")])
     size = params.integer("limit", ask.prefs.page_size, 1, max(SIZES))
-    at = place(params, [int] * len(SORTS[sort.removeprefix("-")]))
+    at = paging.place(params, [int] * len(SORTS[sort.removeprefix("-")]))
     found = ask_sessions.sessions_page(ask.reader, wanted, sort, at, size, now_us=ask.now_us)
     return SessionsView(
         title="Sessions",
@@ -150,6 +153,7 @@ def sessions(ask: Ask) -> SessionsView:
         saved=ask_views.saved(ask.reader),
         wider=[] if found.rows or at else _wider(ask, wanted),
         peek=peek_of(ask.reader, params.text("peek"), ask.now_us),
+        count=_count(ask, wanted, found),
         any=bool(found.rows) or ask.reader.one(Session.select(Session.id).limit(1)) is not None,
         words=any(not term.key for term in wanted.query.terms),
         columns=COLUMNS,
@@ -176,6 +180,15 @@ def rows(ask: Ask) -> RowsView:
 def count(ask: Ask) -> CountView:
     """Say how many sessions the filter lets through."""
     return CountView(ask_sessions.counted(ask.reader, read_filter(ask), ask.now_us))
+
+
+def _count(ask: Ask, wanted: Filter, found: paging.Page) -> paging.Count | None:
+    """Return how many sessions there are, where that costs next to nothing; None elsewhere."""
+    if not (found.prev or found.next):
+        return paging.Count(len(found.rows), False)
+    if wanted.query.terms:
+        return None
+    return ask_sessions.counted(ask.reader, wanted, ask.now_us, _COUNTED)
 
 
 def _columns(ask: Ask) -> list[str]:

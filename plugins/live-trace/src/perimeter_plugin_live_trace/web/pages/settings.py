@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from perimeter.redaction import Kind, kinds
 from perimeter_plugin_live_trace.queries import deletion
 from perimeter_plugin_live_trace.queries.health import Store, store
 from perimeter_plugin_live_trace.store import changes
 from perimeter_plugin_live_trace.web.page import Ask, Redirect, Refused, action, page
 from perimeter_plugin_live_trace.web.preferences import CHOICES
 from perimeter_plugin_live_trace.web.shortcuts import SHORTCUTS
+from perimeter_plugin_live_trace.web.site import Retention
 
 
 ZONES = (
@@ -34,6 +36,8 @@ class SettingsView(msgspec.Struct, frozen=True):
     max_sessions: int
     max_size: int
     store: Store
+    retention: Retention
+    masked: tuple[Kind, ...]
     token: bool
     loopback: bool
     address: str
@@ -57,6 +61,8 @@ def settings(ask: Ask) -> SettingsView:
         max_sessions=config.max_sessions,
         max_size=config.max_size,
         store=store(ask.reader),
+        retention=site.ingest.retention,
+        masked=kinds(),
         token=bool(site.token),
         loopback=site.is_loopback,
         address=site.url,
