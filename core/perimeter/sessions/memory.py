@@ -322,6 +322,7 @@ class MemoryStore:
             self._unname(record, key)
         for turn in record.turns:
             self._matcher.remove(turn)
+        record.turns.clear()  # they know their session, and would wait for the garbage collector
 
     def _take_ended(self) -> tuple[Ended, ...]:
         ended = tuple(self._ended)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
@@ -242,3 +244,19 @@ def test_the_end_of_sessions_is_not_searched_for(most: int) -> None:
     assert looked[0].count + looked[1].count >= len(ended) + forgotten, "nothing is counted"
     counted = looked[0].count + looked[1].count
     assert counted <= len(ended) + forgotten + 2 * (calls + sweeps) + calls + asleep
+
+
+def test_a_session_that_is_let_go_is_gone() -> None:
+    """What is kept of a session is gone with it, without the garbage collector's help."""
+    proxy = Proxy(Limits(max_sessions=1))
+    talk = Talk(proxy, client("openai.chat"))
+    talk.ask("One", "Two.")
+    talk.ask("Three", "Four.")
+    [record] = map(weakref.ref, proxy.store._records.values())
+    gc.disable()
+    try:
+        Talk(proxy, client("openai.chat")).ask("Something else", "Indeed.")
+
+        assert record() is None
+    finally:
+        gc.enable()
