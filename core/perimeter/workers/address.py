@@ -36,7 +36,7 @@ def join(family: int, address: Any) -> socket.socket:
 
 
 def _bound(family: int, address: Any, *, share: bool) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:

@@ -1,12 +1,13 @@
-"""The key that forms and logins are signed with."""
+"""Where the process listens, and the key that forms and logins are signed with."""
 
 from __future__ import annotations
 
+import socket
 import stat
 
 import pytest
 
-from perimeter_plugin_live_trace.process.places import KEY_FILE, secret_for
+from perimeter_plugin_live_trace.process.places import KEY_FILE, listen, secret_for
 
 
 def test_the_key_is_kept(tmp_path):
@@ -48,3 +49,10 @@ def test_a_key_that_can_not_be_kept(tmp_path, caplog):
 
     assert secret_for(tmp_path / "data") != secret_for(tmp_path / "data")
     assert "forms and logins end with this process" in caplog.text
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    """Event loops send at once (TCP_NODELAY) only on sockets that say that they are TCP's."""
+    listener, _ = listen("127.0.0.1", 0)
+    with listener:
+        assert listener.proto == socket.IPPROTO_TCP

@@ -63,6 +63,7 @@ def serve(
     from perimeter import PerimeterError  # noqa: PLC0415 - help must be fast
     from perimeter_plugin_live_trace import browser  # noqa: PLC0415
     from perimeter_plugin_live_trace.options import Options  # noqa: PLC0415
+    from perimeter_plugin_live_trace.process.loop import run  # noqa: PLC0415
 
     def ready(said: Ready) -> None:
         for note in said.notes:
@@ -85,7 +86,7 @@ def serve(
             dialects=dialects,
             pricing=pricing,
         )
-        asyncio.run(_serve(options, ready))
+        run(_serve(options, ready))
     except (PerimeterError, OSError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -19,6 +19,7 @@ import msgspec
 
 from perimeter import PerimeterError
 from perimeter_plugin_live_trace.options import Options, Ready
+from perimeter_plugin_live_trace.process.loop import run
 from perimeter_plugin_live_trace.process.serving import Process
 
 
@@ -38,21 +39,11 @@ def main() -> int:
         return 0
     options = msgspec.json.decode(line, type=Options)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(options, say))
+        run(_run(options, say))
     except (PerimeterError, OSError) as error:
         say(Ready(error=str(error)))
         return FAILED
     return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the fastest event loop there is; None for asyncio's own."""
-    try:
-        import uvloop  # noqa: PLC0415 - absent on Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def _run(options: Options, say: Callable[[Ready], None]) -> None:
