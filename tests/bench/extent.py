@@ -19,6 +19,8 @@ class Extent:
         streams: At the same time.
         settle: Seconds that recorders get to write what waits, which is part of their cost.
         soak: Exchanges with failing sinks.
+        stored_events: Events of the database that the dashboard shows.
+        pages: Requests of each page of it.
         connections: Of the grid.
         sizes: Bytes of the grid's requests.
         plugins: Of the grid.
@@ -30,6 +32,8 @@ class Extent:
     streams: int
     settle: float
     soak: int
+    stored_events: int
+    pages: int
     connections: tuple[int, ...]
     sizes: tuple[int, ...]
     plugins: tuple[str, ...]
@@ -42,13 +46,22 @@ FULL = Extent(
     streams=200,
     settle=1.5,
     soak=200_000,
+    stored_events=1_000_000,
+    pages=40,
     connections=(1, 16, 128, 1000),
     sizes=(KILO, 100 * KILO, MEGA),
     plugins=("none", "printer and recorders", "all"),
     workers=(1, 2),
 )
 QUICK = attrs.evolve(
-    FULL, rounds=3, requests=1000, soak=20_000, connections=(16,), sizes=(KILO,), workers=(1,)
+    FULL,
+    rounds=3,
+    requests=1000,
+    soak=20_000,
+    stored_events=100_000,
+    connections=(16,),
+    sizes=(KILO,),
+    workers=(1,),
 )
 LEAST = attrs.evolve(
     QUICK,
@@ -57,6 +70,8 @@ LEAST = attrs.evolve(
     streams=4,
     settle=0.0,
     soak=40,
+    stored_events=2000,
+    pages=4,
     connections=(2,),
     plugins=("none",),
 )

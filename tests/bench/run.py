@@ -1,8 +1,9 @@
 """
 Measure everything: `python tests/bench/run.py [--quick] [--only PART]... [--json FILE]`.
 
-The rows of the budget, the grid and other gateways, each beside its partner in the same run; a
-table of each, and JSON where asked for. All takes half an hour, with `--quick` a few minutes.
+The rows of the budget, the pages of the dashboard, the grid and other gateways, each beside its
+partner in the same run; a table of each, and JSON where asked for. All takes half an hour, with
+`--quick` a few minutes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 
 import attrs
 import budget
+import dashboard
 import gateways
 import grid
 import holding
 import rows
 from extent import FULL, LEAST, QUICK, Extent
-from processes import started
+from processes import LIVE, started
 from rich.console import Console
 
 
@@ -32,6 +34,7 @@ BUDGET = {
     "memory": holding.memory_rows,
     "workers": budget.worker_rows,
     "soak": holding.soak_rows,
+    **({"dashboard": dashboard.dashboard_rows} if LIVE else {}),
 }
 PARTS = (*BUDGET, "grid", "gateways")
 

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("perimeter_plugin_printer")
 pytest.importorskip("perimeter_plugin_recorders")
+pytest.importorskip("perimeter_plugin_live_trace")
 
 RUN = Path(__file__).parents[1] / "bench" / "run.py"
 ROWS = {
@@ -21,6 +22,7 @@ ROWS = {
     "memory": {"idle", "an open stream"},
     "workers": {"CPU per request with two workers", "share of the busier worker"},
     "soak": {"growth after 4 of 40 exchanges"},
+    "dashboard": {"list of sessions, p95", "search, p95", "first load of the sessions"},
 }
 
 
