@@ -21,6 +21,8 @@ class Extent:
         soak: Exchanges with failing sinks.
         stored_events: Events of the database that the dashboard shows.
         pages: Requests of each page of it.
+        rate: Exchanges a second that live trace has to keep up with.
+        rate_seconds: For how long.
         connections: Of the grid.
         sizes: Bytes of the grid's requests.
         plugins: Of the grid.
@@ -34,6 +36,8 @@ class Extent:
     soak: int
     stored_events: int
     pages: int
+    rate: int
+    rate_seconds: int
     connections: tuple[int, ...]
     sizes: tuple[int, ...]
     plugins: tuple[str, ...]
@@ -48,6 +52,8 @@ FULL = Extent(
     soak=200_000,
     stored_events=1_000_000,
     pages=40,
+    rate=1000,
+    rate_seconds=60,
     connections=(1, 16, 128, 1000),
     sizes=(KILO, 100 * KILO, MEGA),
     plugins=("none", "printer and recorders", "all"),
@@ -59,6 +65,8 @@ QUICK = attrs.evolve(
     requests=1000,
     soak=20_000,
     stored_events=100_000,
+    rate=500,
+    rate_seconds=10,
     connections=(16,),
     sizes=(KILO,),
     workers=(1,),
@@ -72,6 +80,8 @@ LEAST = attrs.evolve(
     soak=40,
     stored_events=2000,
     pages=4,
+    rate=20,
+    rate_seconds=1,
     connections=(2,),
     plugins=("none",),
 )

@@ -22,6 +22,7 @@ import dashboard
 import gateways
 import grid
 import holding
+import ingest
 import rows
 from extent import FULL, LEAST, QUICK, Extent
 from processes import LIVE, started
@@ -34,7 +35,7 @@ BUDGET = {
     "memory": holding.memory_rows,
     "workers": budget.worker_rows,
     "soak": holding.soak_rows,
-    **({"dashboard": dashboard.dashboard_rows} if LIVE else {}),
+    **({"ingest": ingest.ingest_rows, "dashboard": dashboard.dashboard_rows} if LIVE else {}),
 }
 PARTS = (*BUDGET, "grid", "gateways")
 

@@ -22,6 +22,7 @@ ROWS = {
     "memory": {"idle", "an open stream"},
     "workers": {"CPU per request with two workers", "share of the busier worker"},
     "soak": {"growth after 4 of 40 exchanges"},
+    "ingest": {"  records dropped", "  answer to visible, p95"},
     "dashboard": {"list of sessions, p95", "search, p95", "first load of the sessions"},
 }
 
