@@ -112,7 +112,7 @@ def test_an_edited_reply_is_shown_as_edited(tmp_path: Path) -> None:
 
 
 def test_a_changed_system_prompt_is_shown(tmp_path: Path) -> None:
-    """The new one, with a badge."""
+    """The new one, with a badge and the lines that are others."""
 
     def records(traffic: Traffic) -> Any:
         talk = Talk(traffic, AGENTS[0], "session-system", traffic.now - 900, {})
@@ -127,7 +127,11 @@ def test_a_changed_system_prompt_is_shown(tmp_path: Path) -> None:
         assert [turn["system_changed"] for turn in found] == [False, True, False]
         assert found[1]["system"]["text"] == "You are somebody else now."
         assert found[2]["system"] is None
-        assert ">changed<" in pages.get("/sessions/session-system").text
+        assert [len(turn["system_changes"]) > 0 for turn in found] == [False, True, False]
+        assert found[1]["system_changes"][-1] == {"sign": "+", "text": "You are somebody else now."}
+        text = pages.get("/sessions/session-system").text
+        assert ">changed<" in text
+        assert 'data-sign="removed"' in text
     finally:
         pages.close()
 

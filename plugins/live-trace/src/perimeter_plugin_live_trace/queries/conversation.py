@@ -19,6 +19,7 @@ from perimeter.calls import LLMReply, LLMRequest, Message, ToolCall
 from perimeter.calls import Text as Words
 from perimeter_plugin_live_trace.queries.cards import Cards, same_words, signature
 from perimeter_plugin_live_trace.queries.matching import STALLED_US
+from perimeter_plugin_live_trace.queries.prompts import changes
 from perimeter_plugin_live_trace.queries.reading import reply_of, request_of, system_of
 from perimeter_plugin_live_trace.queries.turns import Budget, Card, Spotted, ToolUse, Turn
 from perimeter_plugin_live_trace.store import Reader
@@ -183,8 +184,7 @@ class _Builder:
         self._numbers = {row.exchange: row.number for row in rows}
 
     def _cards(self, row: Any) -> Cards:
-        events = self._events.get(row.id, [])
-        return Cards(self._budget, self._waiting, events)
+        return Cards(self._budget, self._waiting, self._events.get(row.id, []))
 
     def _turn(self, read: _Read, before: _Read | None, *, first: bool) -> Turn:
         row = read.call
@@ -194,11 +194,10 @@ class _Builder:
         if read.reply is not None and read.reply.message is not None:
             reply = cards.reply(read.reply.message)
         attempt, tries = self._attempts.get(row.exchange, (1, 1))
-        same = {name: getattr(row, name) for name in _SAME}
         events = self._events.get(row.id, [])
         own = {row.start_seq, row.end_seq, *(use.seq for use in cards.uses)}
         return Turn(
-            **same,
+            **{name: getattr(row, name) for name in _SAME},
             seq=max([row.start_seq, row.end_seq, 0]),
             start_id=cards.start_id,
             end_id=cards.end_id,
@@ -214,6 +213,7 @@ class _Builder:
             error=row.error or (read.reply.error if read.reply and row.state == "error" else ""),
             system=self._system(row, before, cards, first=first),
             system_changed=_changed(row, before),
+            system_changes=changes(self._reader, before.call if before else row, row),
             asked=asked,
             reply=reply,
             unread=_unread(read),
@@ -254,7 +254,7 @@ class _Builder:
 
 _OWN = {"seq", "start_id", "end_id", "anchors", "stalled", "attempt", "attempts_of", "retry_of",
         "received", "repeated", "rewritten", "stream", "error", "system", "system_changed",
-        "asked", "reply", "unread", "findings"}  # fmt: skip
+        "system_changes", "asked", "reply", "unread", "findings"}  # fmt: skip
 _SAME = [name for name in Turn.__struct_fields__ if name not in _OWN]
 
 

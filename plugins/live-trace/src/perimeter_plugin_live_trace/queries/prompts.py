@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from perimeter_plugin_live_trace.queries.reading import request_of
+from perimeter_plugin_live_trace.queries.reading import request_of, system_of
 from perimeter_plugin_live_trace.store import Reader
 from perimeter_plugin_live_trace.store.models import Call, Session
 
@@ -24,6 +24,7 @@ VERSIONS = 20
 _MOST_CALLS = 5000
 _MOST_TEXT = 100_000
 _MOST_LINES = 2000
+_MOST_CHANGED = 32 * 1024
 _AROUND = 3
 
 
@@ -104,6 +105,14 @@ def _words(reader: Reader, call: Any) -> str:
     """Return the system prompt of a call."""
     request = request_of(reader, call, only_new=False)
     return (request.system or "")[:_MOST_TEXT] if request else ""
+
+
+def changes(reader: Reader, before: Any, after: Any) -> list[Line]:
+    """Return how the system prompt of a call differs from that of the call before it."""
+    if not after.system_digest or before.system_digest == after.system_digest:
+        return []
+    old, new = (system_of(reader, call)[:_MOST_CHANGED] for call in (before, after))
+    return difference(old, new)
 
 
 def difference(before: str, after: str) -> list[Line]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from perimeter_plugin_live_trace.queries.prompts import Line
+
 
 LARGEST = 32 * 1024
 """Bytes of one text that a page shows."""
@@ -125,6 +127,7 @@ class Turn(msgspec.Struct, frozen=True):
         repeated: How many further ones it repeats at another place.
         system: The system prompt, in the first turn of a page and where it changed.
         system_changed: Whether it is another one than in the call before.
+        system_changes: Which of its lines are others than there.
         asked: The new messages.
         reply: What came back, None for nothing.
         unread: Why nothing of the call can be shown, or "".
@@ -169,6 +172,7 @@ class Turn(msgspec.Struct, frozen=True):
     rewritten: bool
     system: Excerpt | None
     system_changed: bool
+    system_changes: list[Line]
     asked: list[Card]
     reply: Card | None
     unread: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import zoneinfo
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -20,7 +21,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "keys": ("on", "off"),
     "default_range": ("1h", "24h", "7d", "30d", "all"),
 }
-"""What each can be, except for the zone."""
+"""What each can be, except for the zone and the columns."""
+_COLUMNS = re.compile(r"[a-z_,0-9]{0,300}")
 
 
 class Prefs(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class Prefs(msgspec.Struct, frozen=True, kw_only=True):
         live: Whether pages follow what happens.
         keys: Whether single keys are shortcuts.
         default_range: The span of time where an address has none.
+        cols: The columns of the list of sessions, with commas between; "" for the usual ones.
     """
 
     theme: str = "auto"
@@ -46,6 +49,7 @@ class Prefs(msgspec.Struct, frozen=True, kw_only=True):
     live: bool = True
     keys: bool = True
     default_range: str = "24h"
+    cols: str = ""
 
     def changed(self, values: dict[str, str]) -> Prefs:
         """Return these with values as a form gives them; what is unknown or invalid is left."""
@@ -78,6 +82,8 @@ def _read(pairs: dict[str, str]) -> dict[str, Any]:
     words = {name: pairs[name] for name, all_ in CHOICES.items() if pairs.get(name) in all_}
     if is_zone(pairs.get("zone", "")):
         words["zone"] = pairs["zone"]
+    if _COLUMNS.fullmatch(pairs.get("cols", "-")):
+        words["cols"] = pairs["cols"]
     return {name: _value(name, word) for name, word in words.items()}
 
 

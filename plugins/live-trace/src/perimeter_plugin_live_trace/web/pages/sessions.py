@@ -192,8 +192,9 @@ def _count(ask: Ask, wanted: Filter, found: paging.Page) -> paging.Count | None:
 
 
 def _columns(ask: Ask) -> list[str]:
-    chosen = {part for text in ask.params.many("cols") for part in text.split(",")}
-    unknown = sorted(chosen - COLUMNS.keys() - {""})
+    asked = {part for text in ask.params.many("cols") for part in text.split(",")}
+    chosen = asked or set(ask.prefs.cols.split(","))
+    unknown = sorted(asked - COLUMNS.keys() - {""})
     if unknown:
         ask.params.problems.append(f"There is no column “{unknown[0][:40]}”.")
     found = [name for name in COLUMNS if name in chosen]

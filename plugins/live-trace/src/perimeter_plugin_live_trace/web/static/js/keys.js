@@ -27,7 +27,7 @@ const actions = {
   o: () => fold(current() || document, false),
   O: () => fold(document, true),
   c: () => copy(link()),
-  y: () => { const place = one("[data-copy]", current() || document) || one("[data-copy]"); if (place) copy(place.dataset.copy, place); },
+  y: copyId,
   l: toggleLive,
   ".": toEnd,
   x: () => { const box = current() && one("[data-pick]", current()); if (box) box.click(); },
@@ -99,6 +99,13 @@ function link() {
   const id = item && (item.id || (one("[id]", item) || {}).id);
   const open = item && item.matches("[data-row]") && one("a[href]", item);
   return open ? open.href : location.origin + here({}) + (id ? `#${id}` : location.hash);
+}
+
+/** Copies the id of the row that is on, or of what the page is about. */
+function copyId() {
+  const row = one("[data-peek].current");
+  const place = row ? null : one(".id [data-copy]");
+  if (row || place) copy(row ? row.dataset.peek : place.dataset.copy, place);
 }
 
 function escape(event) {

@@ -83,7 +83,11 @@ export async function startMinimap() {
   draw();
   new ResizeObserver(draw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  canvas.addEventListener("click", (event) => jump(map, (event.offsetX / canvas.clientWidth)));
+  const share = (event) => event.offsetX / canvas.clientWidth;
+  canvas.addEventListener("click", (event) => jump(map, share(event)));
+  // The page scrolls away under the pointer; the map keeps hearing of it until it is let go.
+  canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+  canvas.addEventListener("pointermove", (event) => { if (event.buttons === 1) scrub(map, share(event)); });
 }
 
 function drawMap(canvas, map) {
@@ -109,12 +113,24 @@ function drawMap(canvas, map) {
   }
 }
 
-function jump(map, share) {
+function nearest(map, share) {
   const at = map.from + share * (map.to - map.from);
   let best = null;
   for (const item of map.items) {
     if (!best || Math.abs(item[0] - at) < Math.abs(best[0] - at)) best = item;
   }
+  return best;
+}
+
+/** Scrolls along while the map is dragged; what is on another page waits for the button's release. */
+function scrub(map, share) {
+  const best = nearest(map, share);
+  const target = best && document.getElementById(`e${best[4]}`);
+  if (target) target.scrollIntoView({ block: "center", behavior: "instant" });
+}
+
+function jump(map, share) {
+  const best = nearest(map, share);
   if (!best) return;
   const target = document.getElementById(`e${best[4]}`);
   if (target) { location.hash = `e${best[4]}`; target.scrollIntoView({ block: "center" }); }

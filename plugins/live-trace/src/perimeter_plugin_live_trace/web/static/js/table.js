@@ -1,6 +1,6 @@
 // Lists that follow what happens: rows are replaced where they are, nothing moves while it is read.
 
-import { all, busy, fragment, here, one, pill } from "./dom.js";
+import { all, busy, fragment, here, one, pill, prefer } from "./dom.js";
 import { onHint } from "./live.js";
 import { localTimes } from "./time.js";
 
@@ -24,6 +24,7 @@ export function startTable(main) {
     onHint(() => later(refreshParts, every));
   }
   select();
+  keepColumns();
 }
 
 function later(act, delay) {
@@ -121,4 +122,12 @@ function select() {
     if (event.target.matches("[data-pick], [data-pick-all]")) count();
   });
   if (one("[data-pick]")) count();
+}
+
+// The columns that are chosen are those of the next visit, too.
+function keepColumns() {
+  const form = one("form[data-columns]");
+  if (!form) return;
+  form.addEventListener("submit", () => prefer("cols", new FormData(form).getAll("cols").join(",")));
+  one("a", form).addEventListener("click", () => prefer("cols", ""));
 }
