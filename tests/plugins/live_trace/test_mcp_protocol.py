@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import anyio
@@ -235,3 +237,12 @@ async def test_many_calls_at_once(site):
 
     assert found == [found[0]] * 12
     assert found[0] > 0
+
+
+def test_the_sdk_is_loaded_when_it_is_needed():
+    """The process starts without the SDK, which takes a third of its memory."""
+    code = (
+        "import sys, perimeter_plugin_live_trace.process.serving as serving\n"
+        "assert serving and not {'mcp', 'pydantic'} & sys.modules.keys(), 'loaded'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,5 +1,5 @@
 """
-The MCP server as a route of the dashboard: `POST /mcp`.
+What answers at `/mcp`, with the SDK.
 
 It is stateless: every request is answered by itself, and nothing is kept between two of them, so
 there is nothing that clients could leave behind. A client that accepts `text/event-stream` is
@@ -12,8 +12,6 @@ import logging
 from typing import Any
 
 import attrs
-from litestar import asgi
-from litestar.handlers import ASGIRouteHandler
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
@@ -34,18 +32,10 @@ _BOTH = _JSON + b", " + _SSE
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
 
-def mount(site: Site, reader: Reader, changes: Changes | None = None) -> ASGIRouteHandler:
-    """
-    Return the route handler of `/mcp` for the dashboard's application.
-
-    Args:
-        site: What the dashboard knows of itself.
-        reader: The database.
-        changes: Where changes go, for the tools of other plugins.
-    """
+def endpoint(site: Site, reader: Reader, changes: Changes | None = None) -> Endpoint:
+    """Return what answers at `/mcp`; see `mount`."""
     here = Here(reader, site)
-    endpoint = Endpoint(server(here, all_tools(site, reader, changes)), site)
-    return asgi("/mcp", copy_scope=True)(endpoint.answer)
+    return Endpoint(server(here, all_tools(site, reader, changes)), site)
 
 
 @attrs.frozen

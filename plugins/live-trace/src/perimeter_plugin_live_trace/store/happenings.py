@@ -33,8 +33,8 @@ class Happenings:
         self._calls = calls
         self._labels = Labels(work)
         self._clock = clock
-        self._seen: OrderedDict[tuple[object, ...], None] = OrderedDict()
-        self._new: list[tuple[object, ...]] = []
+        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._new: list[int] = []
         newest = work.connection.execute("SELECT coalesce(max(ts_us), 0) FROM events")
         self._newest: int = newest.fetchone()[0]
 
@@ -54,7 +54,7 @@ class Happenings:
         """Apply an event."""
         attributes = record.attributes
         data = shortened(_json(attributes), _LARGEST)
-        key = (record.name, record.span, record.at, hash(data))
+        key = hash((record.name, record.span, record.at, data))
         if key in self._seen:
             return
         ts_us = values.micros(record.at, self._clock())
