@@ -39,7 +39,7 @@ class Watch:
     Attributes:
         proxy: Port of the proxy.
         dashboard: Port of the dashboard.
-        lag: Largest age of a record when it was stored, in seconds.
+        lag: Age of a batch's newest record when it was stored, the largest seen, in seconds.
         dropped: Records that were dropped.
         seen: Seconds from an answer to the moment when a page shows the call.
     """
