@@ -110,9 +110,11 @@ GATES = (
 
 _OPENING = re.compile(r"[ \t]{0,4}(\\{0,7})([\"'])")
 _PARAMETER = re.compile(r"[^&;\s\"'<>\\#]*+")
-# A long unbroken value with digits in it: neither prose nor an expression in a program.
+# A long unbroken value, with digits in it or very long: neither prose nor part of a program. (One
+# in a thousand random ones has no digit among the first 40.)
 _ASSIGNED = re.compile(
-    r"[ \t]{0,4}\\{0,7}[\"']?(?=[A-Za-z+/]{0,39}[0-9])(?P<value>[A-Za-z0-9+][A-Za-z0-9+/]{19})"
+    r"[ \t]{0,4}\\{0,7}[\"']?(?=[A-Za-z+/]{0,63}[0-9]|[A-Za-z+/]{64})"
+    r"(?P<value>[A-Za-z0-9+][A-Za-z0-9+/]{19})"
 )
 _ASSIGNED_MORE = re.compile(r"[A-Za-z0-9+/=_-]*+")
 
@@ -150,7 +152,7 @@ class Named:
 
     def unfinished(self, text: str, start: int, end: int) -> int:
         """Return from where on the part could be a named value's beginning; `end` if it can't."""
-        tail = text[max(start, end - 2 * _LONGEST) : end]
+        tail = text[max(start, end - 3 * _LONGEST) : end]
         sign = max(tail.rfind(":"), tail.rfind("="))
         if sign >= 0 and _BEGUN.match(tail, sign + 1):
             name = _name(tail, sign)
@@ -159,7 +161,7 @@ class Named:
         return end - _length_of_name(tail)
 
 
-_BEGUN = re.compile(r"[ \t]{0,4}\\{0,7}[\"']?[A-Za-z0-9+/]{0,40}\Z")
+_BEGUN = re.compile(r"[ \t]{0,4}\\{0,7}[\"']?[A-Za-z0-9+/]{0,64}\Z")
 _NAME_CHARACTERS = _LETTERS + "?&;\\"
 
 
