@@ -139,6 +139,7 @@ class Application:
 
     async def shutdown(self) -> None:
         """End all sessions, stop the plugins, then close every connection."""
+        self.gateway.afterwards.run()
         await self.tracker.stop()
         await self.registry.shutdown()
         await self.close_upstreams()

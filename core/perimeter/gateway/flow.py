@@ -244,7 +244,7 @@ class Flow:
             gateway.passed_on(self, response, data)
             self.last = data
         if last and self.tracked is not None:
-            self.tracked.answered()
+            gateway.afterwards.add(self.tracked.answered)
 
     # -- the end
 
@@ -300,16 +300,21 @@ class Flow:
             self.filter.close(reason)
 
     def _end(self, error: ExchangeError | None) -> None:
-        exchange, hooks = self.exchange, self.gateway.hooks
+        exchange = self.exchange
         exchange.ended = self.gateway.clock()
         exchange.outcome = self.outcome
         exchange.error = error
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self)
+        self.gateway.afterwards.add(self._tell)
+
+    def _tell(self) -> None:
+        """Tell how it ended."""
+        exchange, hooks = self.exchange, self.gateway.hooks
         if self.tracked is not None:
             self.tracked.ended()
-        sent, where = exchange.original, {"exchange": exchange.id}
+        error, sent, where = exchange.error, exchange.original, {"exchange": exchange.id}
         if error is None:
             log.debug("%s %s: %s", sent.method, sent.path, self.outcome, extra=where)
             if hooks.on_response:

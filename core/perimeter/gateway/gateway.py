@@ -12,6 +12,7 @@ from urllib.parse import quote
 from perimeter.dispatch import Hooks, notify
 from perimeter.errors import ExchangeError
 from perimeter.gateway.access import Access
+from perimeter.gateway.afterwards import Afterwards
 from perimeter.gateway.body import BodyBudget
 from perimeter.gateway.client import Client, Receive, Scope, Send
 from perimeter.gateway.flow import Flow
@@ -42,6 +43,7 @@ class Gateway:
         budget: Limits what request bodies hold in memory.
         metrics: Counts.
         tracker: Follows calls of models.
+        afterwards: Does what has time until an exchange has ended.
         clock: Monotonic seconds.
         capture_limit: Bytes of a body that plugins get to see.
         response_headers: Whether responses get our own header fields.
@@ -71,6 +73,7 @@ class Gateway:
         self.capture_limit = settings.capture_limit
         self.response_headers = settings.response_headers
         self.closed = False
+        self.afterwards = Afterwards()
         self._recordable = Recordable(recording or RecordingSettings())
         self._wall_clock = wall_clock
         self._identity = bool(hooks.guard_response or hooks.guard_stream)
@@ -126,8 +129,9 @@ class Gateway:
         return len(self._active)
 
     async def wait_idle(self) -> None:
-        """Wait until no exchange is under way."""
+        """Wait until no exchange is under way, and all that have ended are told of."""
         await self._idle.wait()
+        self.afterwards.run()
 
     def interrupt_all(self, error: ExchangeError) -> None:
         """End every exchange that is under way with `error`."""

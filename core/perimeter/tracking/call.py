@@ -258,8 +258,8 @@ class TrackedCall:
         """
         Take the reply: it is complete, as far as the client needs it to go on.
 
-        Called in the same step in which the last bytes went out, since the next call may come at
-        any moment, and is recognised by this reply.
+        Called before anything is read that comes after the last bytes went out, since the next
+        call may come at any moment, and is recognised by this reply.
         """
         if not self._answered:
             self._answer()

@@ -194,6 +194,7 @@ async def test_sessions_end_and_go_on(upstream):
         ):
             clock.ahead += seconds + 1
             await client.post("/v1/chat/completions", json=body, headers=named)
+            await app.gateway.wait_idle()
     await app.shutdown()
 
     told = [event for event in heard.events if event.name.startswith("session.")]
