@@ -139,7 +139,7 @@ class Application:
 
     async def shutdown(self) -> None:
         """End all sessions, stop the plugins, then close every connection."""
-        self.gateway.afterwards.run()
+        self.gateway.afterwards.finish()
         await self.tracker.stop()
         await self.registry.shutdown()
         await self.close_upstreams()

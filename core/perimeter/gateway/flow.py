@@ -244,7 +244,7 @@ class Flow:
             gateway.passed_on(self, response, data)
             self.last = data
         if last and self.tracked is not None:
-            gateway.afterwards.add(self.tracked.answered)
+            gateway.afterwards.next(self.tracked.answered)
 
     # -- the end
 
@@ -307,7 +307,7 @@ class Flow:
         self.deadline = math.inf
         self.client.release()
         self.gateway.leave(self)
-        self.gateway.afterwards.add(self._tell)
+        self.gateway.afterwards.later(self._tell)
 
     def _tell(self) -> None:
         """Tell how it ended."""

@@ -131,7 +131,7 @@ class Gateway:
     async def wait_idle(self) -> None:
         """Wait until no exchange is under way, and all that have ended are told of."""
         await self._idle.wait()
-        self.afterwards.run()
+        self.afterwards.finish()
 
     def interrupt_all(self, error: ExchangeError) -> None:
         """End every exchange that is under way with `error`."""
