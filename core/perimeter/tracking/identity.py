@@ -47,16 +47,17 @@ class Tenants:
             secret: Of the session store, at most 64 bytes; the same for all who share the store.
         """
         self._secret = secret
-        self._seeds: dict[tuple[str | None, bytes], bytes] = {}
+        self._seeds: dict[tuple[str | None, bytes], int] = {}
 
-    def seed(self, workflow_id: str | None, credential: bytes) -> bytes:
-        """Return a seed of 16 bytes."""
+    def seed(self, workflow_id: str | None, credential: bytes) -> int:
+        """Return a seed of 64 bits."""
         seed = self._seeds.get((workflow_id, credential))
         if seed is None:
             if len(self._seeds) >= _REMEMBERED:
                 self._seeds.clear()
             data = (workflow_id or "").encode("utf-8", "surrogatepass") + b"\0" + credential
-            seed = blake2b(data, digest_size=16, key=self._secret).digest()
+            digest = blake2b(data, digest_size=8, key=self._secret).digest()
+            seed = int.from_bytes(digest)
             self._seeds[workflow_id, credential] = seed
         return seed
 
@@ -99,7 +100,7 @@ class Identifier:
         told = request if request is not None and talks else _NOTHING
         return History(told, self.seed_of(exchange))
 
-    def seed_of(self, exchange: Exchange) -> bytes:
+    def seed_of(self, exchange: Exchange) -> int:
         """Return the seed of an exchange's tenant."""
         return self.tenants.seed(exchange.workflow_id, credential_of(exchange.original))
 
@@ -167,13 +168,13 @@ def _is_linked(request: LLMRequest) -> bool:
     return bool(request.previous_response_id or request.conversation)
 
 
-def _links(request: LLMRequest, seed: bytes) -> Iterable[int]:
+def _links(request: LLMRequest, seed: int) -> Iterable[int]:
     if request.previous_response_id:
         yield response_key(seed, request.previous_response_id)
     if request.conversation:
         yield key_of(seed, "conversation", request.conversation)
 
 
-def response_key(seed: bytes, response_id: str) -> int:
+def response_key(seed: int, response_id: str) -> int:
     """Return the key that a response is referred to by."""
     return key_of(seed, "response", response_id)

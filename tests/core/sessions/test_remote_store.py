@@ -55,7 +55,7 @@ from perimeter.tracking import tracker
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 SECRET = bytes(32)
-SEED = b"tenant"
+SEED = 1729
 
 
 @attrs.define(eq=False)

@@ -7,12 +7,12 @@ import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from types import FrameType
 from typing import Any
 
 import attrs
 import pytest
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from conversation_turns import Said, User
 from driver import DIALECTS, Proxy, Talk, Time, client, fresh
@@ -51,10 +51,8 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
     counted = Hashed()
 
     class Counting:
-        def __init__(self, data: bytes = b"", *, copied: Any = None, **options: Any) -> None:
-            self.real = copied or blake2b(**options)
-            if data:
-                self.update(data)
+        def __init__(self, *, seed: int = 0, copied: Any = None) -> None:
+            self.real = copied or xxh3_64(seed=seed)
 
         def copy(self) -> Counting:
             return Counting(copied=self.real.copy())
@@ -63,11 +61,17 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
             counted.bytes += len(data)
             self.real.update(data)
 
-        def digest(self) -> bytes:
+        def intdigest(self) -> int:
             counted.digests += 1
-            return self.real.digest()
+            return self.real.intdigest()
 
-    monkeypatch.setattr(fingerprints, "blake2b", Counting)
+    def at_once(data: bytes, seed: int) -> int:
+        counted.bytes += len(data)
+        counted.digests += 1
+        return xxh3_64_intdigest(data, seed)
+
+    monkeypatch.setattr(fingerprints, "xxh3_64", Counting)
+    monkeypatch.setattr(fingerprints, "xxh3_64_intdigest", at_once)
     return counted
 
 
@@ -223,7 +227,7 @@ def test_the_end_of_sessions_is_not_searched_for(most: int) -> None:
     ended = []
     for number in range(10_000):
         words = Message("user", (Text(f"Question {number}"),))
-        history = History(LLMRequest(messages=(words,)), b"tenant")
+        history = History(LLMRequest(messages=(words,)), 1729)
         found = store.resolve(Evidence(f"exchange-{number}", history), ())
         ended += found.ended
         if number % 100:
