@@ -17,6 +17,7 @@ class Extent:
         rounds: How often each candidate has its turn; the first one more, to warm up.
         requests: Of each round.
         streams: At the same time.
+        watched: Seconds that streams are looked at, without large bodies beside them and with.
         settle: Seconds that recorders get to write what waits, which is part of their cost.
         soak: Exchanges with failing sinks.
         stored_events: Events of the database that the dashboard shows.
@@ -32,6 +33,7 @@ class Extent:
     rounds: int
     requests: int
     streams: int
+    watched: float
     settle: float
     soak: int
     stored_events: int
@@ -48,6 +50,7 @@ FULL = Extent(
     rounds=7,
     requests=3000,
     streams=200,
+    watched=3.0,
     settle=1.5,
     soak=200_000,
     stored_events=1_000_000,
@@ -76,6 +79,7 @@ LEAST = attrs.evolve(
     rounds=1,
     requests=16,
     streams=4,
+    watched=0.2,
     settle=0.0,
     soak=40,
     stored_events=2000,

@@ -23,6 +23,7 @@ import gateways
 import grid
 import holding
 import ingest
+import reading
 import rows
 from extent import FULL, LEAST, QUICK, Extent
 from processes import LIVE, started
@@ -31,6 +32,7 @@ from rich.console import Console
 
 BUDGET = {
     "costs": budget.cost_rows,
+    "reading": reading.reading_rows,
     "latency": budget.latency_rows,
     "memory": holding.memory_rows,
     "workers": budget.worker_rows,

@@ -18,6 +18,7 @@ pytest.importorskip("perimeter_plugin_live_trace")
 RUN = Path(__file__).parents[1] / "bench" / "run.py"
 ROWS = {
     "costs": {"bare Litestar app", "+ printer and three recorders", "an event of 4 streams"},
+    "reading": {"reading, a request", "reading, a megabyte of history"},
     "latency": {"added at one connection, p99", "added to the first event, p99"},
     "memory": {"idle", "an open stream"},
     "workers": {"CPU per request with two workers", "share of the busier worker"},
