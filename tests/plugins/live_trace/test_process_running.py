@@ -41,6 +41,29 @@ def test_traffic_is_stored(trace):
     ]
 
 
+def test_a_stream_appears_while_it_runs(trace):
+    """A call is in its session's conversation before its answer has ended, and then it is over."""
+    line = trace.proxy.line()
+    answer = line.stream()
+    running = wait_until(lambda: _turns(trace, "running"))
+
+    assert [card["pieces"][0]["body"]["text"] for card in running[0]["asked"]] == ["go"]
+    trace.provider.finish.set()
+    answer.read()
+    over = wait_until(lambda: _turns(trace, "ok"))
+    assert [turn["number"] for turn in over] == [running[0]["number"]]
+    assert not _turns(trace, "running")
+
+
+def _turns(trace, state):
+    """Return the calls of the newest session that are in a state, as the dashboard has them."""
+    rows = httpx.get(f"{trace.url}/sessions.json", timeout=30).json()["rows"]
+    if not rows:
+        return []
+    session = httpx.get(f"{trace.url}/sessions/{rows[0]['public_id']}.json", timeout=30).json()
+    return [turn for turn in session["conversation"]["turns"] if turn["state"] == state]
+
+
 def test_metrics_of_the_process(trace):
     """What it measures of itself is there for Prometheus once it has stored something."""
     trace.proxy.line().chat("hello")
