@@ -24,7 +24,11 @@ PAUSE = 0.25
 """Seconds between two looks."""
 PATIENCE = 30.0
 """Seconds after which what can't be seen never will be."""
-FIGURE = re.compile(r"^perimeter_live_trace_(lag_seconds|dropped_total) (\S+)$", re.MULTILINE)
+FIGURE = re.compile(
+    r'^perimeter_live_trace_(batch_age_seconds\{quantile="[\d.]+"\}|dropped_total) (\S+)$',
+    re.MULTILINE,
+)
+AGE = 'batch_age_seconds{{quantile="{}"}}'
 TABLE = (
     "[plugins.live_trace]\nserver_port = {port}\nserver_host = '127.0.0.1'\n"
     "db_path = '{{folder}}/live-trace.db'\nauto_open_browser = false\n"
@@ -39,22 +43,19 @@ class Watch:
     Attributes:
         proxy: Port of the proxy.
         dashboard: Port of the dashboard.
-        lag: Age of a batch's newest record when it was stored, the largest seen, in seconds.
-        dropped: Records that were dropped.
+        figures: What live trace says of itself, as it was seen last.
         seen: Seconds from an answer to the moment when a page shows the call.
     """
 
     proxy: int
     dashboard: int
-    lag: float = 0.0
-    dropped: float = 0.0
+    figures: dict[str, float] = attrs.field(factory=dict)
     seen: list[float] = attrs.field(factory=list)
     _over: threading.Event = attrs.field(factory=threading.Event)
 
     def run(self) -> None:
         """Look again and again, until it is over."""
         for number in count():
-            self.look()
             self.seen.append(self._visible(f"marked-{number}"))
             if self._over.wait(PAUSE):
                 return
@@ -66,9 +67,7 @@ class Watch:
     def look(self) -> None:
         """Take the figures."""
         _, text = _ask(self.dashboard, "GET", "/metrics")
-        figures = {name: float(value) for name, value in FIGURE.findall(text.decode())}
-        self.lag = max(self.lag, figures["lag_seconds"])
-        self.dropped = max(self.dropped, figures["dropped_total"])
+        self.figures = {name: float(value) for name, value in FIGURE.findall(text.decode())}
 
     def _visible(self, session: str) -> float:
         """Return how long it takes after an answer until the session's page has it."""
@@ -103,11 +102,17 @@ def ingest_rows(provider: int, extent: Extent) -> list[Row]:
         Row(
             f"{extent.rate:,} exchanges a second asked for: had", exchanges / seconds, NO_BAR, "/s"
         ),
-        Row("  records dropped", watch.dropped, 0, ""),
-        Row("  largest lag of the writer", watch.lag, 2, "s"),
+        Row("  records dropped", watch.figures["dropped_total"], 0, ""),
+        Row("  age of a batch's oldest record when stored, p50", _age(watch, "0.5"), 0.1, "s"),
+        Row("    p99", _age(watch, "0.99"), 2, "s"),
+        Row("    largest", _age(watch, "1"), 2, "s"),
         Row("  answer to visible, p95", at(watch.seen, 95), 1, "s", tuple(watch.seen)),
         Row("  process of the dashboard", memory, 120, "MiB"),
     ]
+
+
+def _age(watch: Watch, quantile: str) -> float:
+    return watch.figures[AGE.format(quantile)]
 
 
 def _load(server: Server, extent: Extent) -> float:

@@ -73,6 +73,8 @@ def test_metrics_of_the_process(trace):
 
     assert 0 < float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1]) < 30
     assert "perimeter_live_trace_dropped_total 0.0" in text
+    age = r'^perimeter_live_trace_batch_age_seconds\{quantile="1"\} (\S+)$'
+    assert 0 < float(re.search(age, text, re.MULTILINE)[1]) < 30
 
 
 def _without_zero(name, answer):

@@ -29,6 +29,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
     assert not made.writer.lost
 
 
+def test_the_age_of_a_batch_is_that_of_its_oldest_record(store: Store) -> None:
+    """A batch is as old as what it tells of first; a request that takes long to come is not old."""
+    body = chat("Where is my order?")
+    for at, later in ((NOW + 1.0, 3.0), (NOW + 9.0, 0.25)):
+        store.now = at + later
+        slow = asked(body, f"x{at}", at=NOW - 500)
+        told = [answered(b"{}", f"x{at}", at=at), answered(b"{}", f"y{at}", at=store.now)]
+        store.writer.take([slow, *told])
+        assert store.writer.lag == pytest.approx(later)
+
+    assert len(store.writer.ages) == 2
+    assert store.writer.ages.quantile(0.5) == pytest.approx(250_000, rel=0.07)
+    assert store.writer.ages.quantile(1.0) == pytest.approx(3_000_000, rel=0.07)
+
+
 def test_a_call_becomes_rows(store: Store) -> None:
     """Session, call, events, agent and spans of time tell what happened."""
     talk = store.talk(team="blue")

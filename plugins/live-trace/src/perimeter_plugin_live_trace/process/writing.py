@@ -174,4 +174,5 @@ class WritingThread:
             self.ingest.problem = self.writer.problem
             self.ingest.unwritten = self.writer.lost + self.writer.skipped
             self.ingest.lag_us = int(self.writer.lag * 1_000_000)
+            self.ingest.ages = self.writer.ages
             self.ingest.commit_us = int(self.writer.took * 1_000_000)

@@ -16,9 +16,10 @@ from typing import TypeVar
 import attrs
 
 from perimeter.dialects import Dialect
-from perimeter_plugin_live_trace.records import Record
+from perimeter_plugin_live_trace.records import Answered, Happened, Record
 from perimeter_plugin_live_trace.store import tidying
 from perimeter_plugin_live_trace.store.errors import StoreError
+from perimeter_plugin_live_trace.store.histogram import Histogram
 from perimeter_plugin_live_trace.store.known import built_in
 from perimeter_plugin_live_trace.store.opened import Opened
 from perimeter_plugin_live_trace.store.opening import Database
@@ -44,7 +45,8 @@ class Writer:
         taken: Records that were written.
         lost: Records that could not be written because of trouble with the disk.
         skipped: Records that made no sense.
-        lag: Seconds by which the newest commit was later than what it tells of.
+        lag: Age of the newest batch when it was committed, in seconds: that of its oldest record.
+        ages: The ages of all batches.
         took: Seconds that the newest transaction with records took, its commit included.
     """
 
@@ -71,6 +73,7 @@ class Writer:
         self.problem = ""
         self.taken = self.lost = self.skipped = 0
         self.lag = self.took = 0.0
+        self.ages = Histogram()
         self._clock = clock
         self._dialects = built_in() if dialects is None else dialects
         self._retry_at = 0.0
@@ -133,9 +136,11 @@ class Writer:
             self._trouble(error)
 
     def _note_lag(self, records: Sequence[Record]) -> None:
-        newest = max((getattr(record, "at", 0.0) for record in records), default=0.0)
-        if newest:
-            self.lag = max(0.0, self._clock() - newest)
+        # An `Asked` has the time at which its request began to come in.
+        told = [record.at for record in records if isinstance(record, Happened | Answered)]
+        if told:
+            self.lag = max(0.0, self._clock() - min(told))
+            self.ages.add(int(self.lag * 1_000_000))
 
     # -- changes by people
 

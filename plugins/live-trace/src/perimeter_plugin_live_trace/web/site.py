@@ -11,6 +11,7 @@ import attrs
 
 from perimeter import Secret, __version__
 from perimeter_plugin_live_trace.config import Config
+from perimeter_plugin_live_trace.store.histogram import Histogram
 
 
 _Result = TypeVar("_Result")
@@ -56,7 +57,8 @@ class Ingest:
         unwritten: Records that came, and could not be stored for trouble with the database.
         waiting: Bytes that wait in workers to be sent.
         commit_us: How long the newest transaction with records took.
-        lag_us: Age of the newest committed record when it was committed.
+        lag_us: Age of the newest batch when it was committed: that of its oldest record.
+        ages: The ages of all batches so far.
         last_us: When the last record came, or None.
         state: Of the writer: `open`, `busy`, `full`, `read-only` or `gone`.
         problem: What is wrong with the writer, for people, or "".
@@ -71,6 +73,7 @@ class Ingest:
     waiting: int = 0
     commit_us: int = 0
     lag_us: int = 0
+    ages: Histogram = attrs.Factory(Histogram)
     last_us: int | None = None
     state: str = "open"
     problem: str = ""

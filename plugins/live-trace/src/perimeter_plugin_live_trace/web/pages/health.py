@@ -9,9 +9,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from perimeter_plugin_live_trace.queries import health as ask_health
 from perimeter_plugin_live_trace.queries.health import Check, Store, tone
+from perimeter_plugin_live_trace.store import Histogram
 from perimeter_plugin_live_trace.web import formats
 from perimeter_plugin_live_trace.web.page import Ask, Download, page
 from perimeter_plugin_live_trace.web.site import Retention
+
+
+AGES = (0.5, 0.99, 1.0)
+"""Quantiles of the ages of batches that are shown."""
 
 
 class StatusView(msgspec.Struct, frozen=True):
@@ -72,7 +77,7 @@ def _checks(ask: Ask, store: Store) -> list[Check]:
             "Writer lag",
             formats.duration(ingest.lag_us),
             tone(ingest.lag_us, ask_health.LAG_AMBER_US, ask_health.LAG_RED_US),
-            "Age of a record when it is stored. Amber from 2 s, red from 10 s.",
+            _of_lags(ingest.ages) + "Amber from 2 s, red from 10 s.",
         )
     )
     found.append(
@@ -92,6 +97,15 @@ def _checks(ask: Ask, store: Store) -> list[Check]:
         )
     )
     return [*found, *_disk(store)]
+
+
+def _of_lags(ages: Histogram) -> str:
+    """Return what there is to say of the ages of batches so far."""
+    about = "Age of a batch's oldest record when it is stored"
+    usual, most = ages.quantile(0.5), ages.quantile(1.0)
+    if usual is None or most is None:
+        return f"{about}. "
+    return f"{about}; usually {formats.duration(usual)}, {formats.duration(most)} at most. "
 
 
 def _proxy(ask: Ask) -> Check:
@@ -156,7 +170,7 @@ def _registry(ask: Ask) -> CollectorRegistry:
         "database_bytes": ("Bytes of the database on disk, its log included.", store.size),
         "wal_bytes": ("Bytes of the write-ahead log.", store.wal),
         "disk_free_bytes": ("Bytes that are free on the disk of the database.", store.free or 0),
-        "lag_seconds": ("Age of the newest record when it was stored.", ingest.lag_us / 1e6),
+        "lag_seconds": ("Age of the newest batch when it was stored.", ingest.lag_us / 1e6),
         "waiting_bytes": ("Bytes that wait in the proxy.", ingest.waiting),
         "proxy_workers": ("Workers of the proxy that are connected.", ingest.connected),
         "live_clients": ("Live streams that are open.", ask.site.live_clients),
@@ -168,6 +182,10 @@ def _registry(ask: Ask) -> CollectorRegistry:
     }
     for name, (about, value) in gauges.items():
         Gauge(f"perimeter_live_trace_{name}", about, registry=registry).set(value)
+    about = "Age of a batch's oldest record when it was stored, since the start."
+    ages = Gauge("perimeter_live_trace_batch_age_seconds", about, ["quantile"], registry=registry)
+    for share in AGES:
+        ages.labels(f"{share:g}").set((ingest.ages.quantile(share) or 0) / 1e6)
     rows = Gauge("perimeter_live_trace_rows", "Rows that are kept.", ["table"], registry=registry)
     for table, count in store.rows.items():
         rows.labels(table).set(count)
