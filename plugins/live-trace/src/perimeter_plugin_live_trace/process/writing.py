@@ -24,6 +24,8 @@ GATHER_SECONDS = 0.05
 """How long records wait for others to be committed with."""
 MOST_TOGETHER = 2000
 """Records in one transaction."""
+RETRY_SECONDS = 0.25
+"""Until what could not be stored is tried again."""
 TIDY_SECONDS = 60.0
 CHANGE_SECONDS = 10.0
 """What a person waits for a change at most."""
@@ -70,6 +72,7 @@ class WritingThread:
     _jobs: queue.SimpleQueue[Batch | Change | None] = attrs.field(factory=queue.SimpleQueue)
     _thread: threading.Thread = attrs.field(init=False)
     _tidy_at: float = 0.0
+    _held: list[Batch] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -105,10 +108,14 @@ class WritingThread:
         ended = False
         while not ended:
             batches, changes, ended = self._next()
-            self._write(batches)
+            self._held += batches
+            self._write()
             for change in changes:
                 self._change(change)
             self._tidy()
+        if self._held:
+            count = sum(len(batch.records) for batch in self._held)
+            log.error("%d records could not be stored: %s", count, self.writer.problem)
         self.writer.close()
 
     def _next(self) -> tuple[list[Batch], list[Change], bool]:
@@ -118,7 +125,7 @@ class WritingThread:
         until = None
         total = 0
         while total < MOST_TOGETHER:
-            patience = TIDY_SECONDS if until is None else until - time.monotonic()
+            patience = self._patience() if until is None else until - time.monotonic()
             try:
                 job = self._jobs.get(timeout=max(0.0, patience))
             except queue.Empty:
@@ -133,16 +140,42 @@ class WritingThread:
             until = until or time.monotonic() + GATHER_SECONDS
         return batches, changes, False
 
-    def _write(self, batches: Sequence[Batch]) -> None:
-        if not batches:
-            return
+    def _patience(self) -> float:
+        return RETRY_SECONDS if self._held else TIDY_SECONDS
+
+    def _write(self) -> None:
+        """
+        Store what has come.
+
+        While that is not possible it is held here, and soon the sockets are read no more; then it
+        waits in the workers, as far as they have room.
+        """
+        while self._held:
+            together = self._together()
+            stored = self._take([record for batch in together for record in batch.records])
+            self._show()
+            if not stored:
+                return
+            del self._held[: len(together)]
+            for batch in together:
+                batch.done()
+
+    def _together(self) -> list[Batch]:
+        """Return the oldest batches, as many as are stored in one transaction."""
+        total, together = 0, []
+        for batch in self._held:
+            together.append(batch)
+            total += len(batch.records)
+            if total >= MOST_TOGETHER:
+                break
+        return together
+
+    def _take(self, records: list[Record]) -> bool:
         try:
-            self.writer.take([record for batch in batches for record in batch.records])
+            return self.writer.take(records)
         except Exception:  # a defect there must not end the thread
-            log.exception("records of %d frames are lost", len(batches))
-        self._show()
-        for batch in batches:
-            batch.done()
+            log.exception("%d records are lost", len(records))
+            return True
 
     def _change(self, change: Change) -> None:
         if not change.result.set_running_or_notify_cancel():

@@ -9,6 +9,9 @@ from typing import Literal
 Condition = Literal["open", "busy", "full", "read-only", "gone"]
 """How a database is doing that is written to."""
 
+MENDABLE = frozenset({"busy", "full", "read-only"})
+"""Conditions in which the same may be written some time later."""
+
 
 def about_disk(error: Exception) -> bool:
     """Whether an error is about the file, and not about what was to be written."""

@@ -24,7 +24,7 @@ from perimeter_plugin_live_trace.store.known import built_in
 from perimeter_plugin_live_trace.store.opened import Opened
 from perimeter_plugin_live_trace.store.opening import Database
 from perimeter_plugin_live_trace.store.transaction import Transaction
-from perimeter_plugin_live_trace.store.trouble import Condition, about_disk, condition
+from perimeter_plugin_live_trace.store.trouble import MENDABLE, Condition, about_disk, condition
 
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Writer:
         state: How it is doing: `open`, or what is wrong.
         problem: The same for people; "" while nothing is to be said.
         taken: Records that were written.
-        lost: Records that could not be written because of trouble with the disk.
+        lost: Records that could not be written, and never will be, for what is wrong with the file.
         skipped: Records that made no sense.
         lag: Age of the newest batch when it was committed, in seconds: that of its oldest record.
         ages: The ages of all batches.
@@ -86,19 +86,26 @@ class Writer:
 
     # -- records
 
-    def take(self, records: Sequence[Record]) -> None:
-        """Write records, in one transaction. Never fails; see `state`."""
+    def take(self, records: Sequence[Record]) -> bool:
+        """
+        Write records, in one transaction. Never fails; see `state`.
+
+        Returns:
+            False where there is trouble with the disk that may be mended: come again with them.
+        """
         opened = self._ready()
         if opened is None:
-            self.lost += len(records)
-            return
+            return False
         try:
             self._write(opened, records)
         except (sqlite3.Error, OSError) as error:
-            self.lost += len(records)
             self._trouble(error)
-            return
+            if self.state in MENDABLE:
+                return False
+            self.lost += len(records)
+            return True
         self._mended()
+        return True
 
     def _write(self, opened: Opened, records: Sequence[Record]) -> None:
         """Write records; those apart that can't be written together."""
@@ -229,7 +236,7 @@ class Writer:
         before = self.state
         self.state, self.problem = condition(error)
         if before != self.state:
-            _log.error("%s (%s); what happens now is not kept", self.problem, error)
+            _log.error("%s (%s); what happens now is stored later", self.problem, error)
         self._retry_at = time.monotonic() + (0.0 if self.state == "busy" else _RETRY)
         self._close()
 
