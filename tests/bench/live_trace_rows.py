@@ -139,19 +139,24 @@ class Maker:
             bucket = ts_us - ts_us % span
             if size == "m" and self.now_us - bucket > 2 * SPANS["d"]:
                 continue
-            key = (size, bucket, kind, agent, name)
-            row = self.rollups.get(key)
-            if row is None:
-                row = self.rollups[key] = rows.ROLLUPS.row(*key, latencies=Histogram())
-            for column, value in more.items():
-                setattr(row, column, getattr(row, column) + value)
-            if more.get("lat_us"):
-                row.latencies.add(more["lat_us"])
+            self.sum(rows.ROLLUPS, (size, kind, bucket, agent, name), more)
+            self.sum(rows.ROLLUPS_OF_ALL, (size, kind, bucket, name), more)
+
+    def sum(self, table: rows.Table, key: Row, more: dict[str, int]) -> None:
+        row = self.rollups.get(key)
+        if row is None:
+            named = dict(zip(table.key, key, strict=True))
+            row = self.rollups[key] = table.row(**named, latencies=Histogram())
+        for column, value in more.items():
+            setattr(row, column, getattr(row, column) + value)
+        if more.get("lat_us"):
+            row.latencies.add(more["lat_us"])
 
     def finish(self) -> None:
-        for row in self.rollups.values():
+        for key, row in self.rollups.items():
+            table = rows.ROLLUPS if len(key) == len(rows.ROLLUPS.key) else rows.ROLLUPS_OF_ALL
             row.hist = row.latencies.to_bytes()
-            self.load.add(rows.ROLLUPS.insert, rows.ROLLUPS.values(row))
+            self.load.add(table.insert, table.values(row))
         for agent in self.agents:
             agent.first_us = min(agent.first_us, agent.last_us)
             self.load.add(rows.AGENTS.insert, rows.AGENTS.values(agent))

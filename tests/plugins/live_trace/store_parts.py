@@ -10,7 +10,7 @@ from typing import Any
 import factory
 
 from perimeter_plugin_live_trace.records import Answered, Asked, Happened
-from perimeter_plugin_live_trace.store import Database, Reader, Writer
+from perimeter_plugin_live_trace.store import Database, Histogram, Reader, Writer
 from perimeter_plugin_live_trace.store.models import Call, Event, Session
 
 
@@ -81,3 +81,24 @@ def chat(*texts: str) -> bytes:
     roles = ("user", "assistant")
     messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
     return json.dumps({"model": "m", "messages": messages}).encode()
+
+
+_KEY = "size, kind, bucket_us, name"
+_SUMS = "calls, errors, tok_in, tok_out, tok_cached, cost_nano, lat_us, hist"
+
+
+def rollups_of_all(reader: Reader) -> dict[Any, Any]:
+    """Return what is kept of all agents together, histograms last."""
+    rows = reader.sql(f"SELECT {_KEY}, {_SUMS} FROM rollups_of_all")
+    return {row[:4]: (*row[4:-1], Histogram.from_bytes(row[-1])) for row in rows}
+
+
+def rollups_added_up(reader: Reader) -> dict[Any, Any]:
+    """Return the same, from what is kept of each agent."""
+    found: dict[Any, Any] = {}
+    for row in reader.sql(f"SELECT {_KEY}, {_SUMS} FROM rollups"):
+        key, sums, hist = row[:4], row[4:-1], Histogram.from_bytes(row[-1])
+        before = found.get(key, ((0,) * len(sums)) + (Histogram(),))
+        hist.merge(before[-1])
+        found[key] = (*(one + other for one, other in zip(sums, before, strict=False)), hist)
+    return found

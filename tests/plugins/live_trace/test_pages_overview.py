@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import sqlite3
 import statistics
 
 import factory
@@ -13,8 +15,11 @@ from perimeter_plugin_live_trace.queries import attention, latencies
 from perimeter_plugin_live_trace.queries.overview import course, figures, span_for
 from perimeter_plugin_live_trace.queries.rollups import Of, total
 from perimeter_plugin_live_trace.queries.spans import DAY, HOUR, MINUTE, pieces, span_of
+from perimeter_plugin_live_trace.store import Histogram
+from perimeter_plugin_live_trace.web.formats import NOTHING
 
 
+TABLES = ("rollups", "rollups_of_all")
 RANGES = ("1h", "24h", "7d", "30d", "all")
 
 
@@ -199,3 +204,56 @@ def test_spans_have_few_buckets(length):
     assert 1 <= len(span.starts) <= 61
     assert span.from_us <= end <= span.to_us
     assert span.from_us % span.step_us == 0
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A dashboard of which the rollups were changed by some statements."""
+
+    def open_(*statements):
+        path = tmp_path / "a.db"
+        factory.build(path)
+        with sqlite3.connect(path) as db:
+            for table, (statement, *params) in itertools.product(TABLES, statements):
+                db.execute(statement.format(table=table), params)
+        db.close()
+        made.append(Pages(path))
+        return made[0]
+
+    made = []
+    yield open_
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("path", ["/overview", "/agents/support-triage"])
+def test_one_latency_for_card_and_legend(changed, path):
+    """The card of the p95 and the legend of its chart tell of the same time, not of its end."""
+    slow = Histogram()
+    slow.add(60_000_000)
+    last = "bucket_us = (SELECT max(bucket_us) FROM {table} AS o WHERE o.size = {table}.size)"
+    pages = changed(("UPDATE {table} SET hist = ? WHERE " + last, slow.to_bytes()))
+    text = pages.get(path).text
+    card = re.search(r"Latency p95</span>\s*<span class=\"value\">([^<]+)", text)
+    legend = re.search(r"</svg>p95 <b>([^<]+)", text)
+    assert card[1] == legend[1] != NOTHING
+
+
+@pytest.mark.parametrize("path", ["/overview", "/models", "/agents"])
+def test_what_is_not_known_is_no_zero(changed, path):
+    """A model or an agent of no known price has a dash for its cost."""
+    text = changed(("UPDATE {table} SET cost_nano = 0",)).get(path).text
+    assert "calls told no tokens" in text
+    assert not re.search(r">\s*\$0\s*<", text)
+
+
+def test_times_without_uses_are_gaps(pages):
+    """The tables of charts of tools have a dash where none was used, 0 where none failed."""
+    text = pages.get("/tools", range="all").text
+    uses, errors = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)[:2]
+    table = pages.json("/tools", range="all")["table"]["rows"]
+    idle = sum(not any(each) for each in zip(*(row["trend"] for row in table), strict=True))
+    assert idle
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in uses.split("<tr>")[1:]]
+    assert sum(set(row) == {NOTHING} for row in rows) == idle
+    assert ">0<" in errors

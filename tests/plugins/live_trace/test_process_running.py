@@ -237,24 +237,6 @@ def test_a_port_in_use(tmp_path, monkeypatch):
             assert httpx.get(f"{trace.url}/health", timeout=30).status_code == 200
 
 
-def test_a_database_of_a_newer_version(tmp_path, monkeypatch):
-    """It is refused with the reason, untouched; traffic goes on."""
-    with traced(tmp_path, monkeypatch) as trace:
-        pass
-    with closing(sqlite3.connect(trace.database)) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE name = 'version'")
-        connection.commit()
-    (tmp_path / "again").mkdir()
-    options = f'db_path = "{trace.database}"\n'
-    with traced(tmp_path / "again", monkeypatch, options) as newer:
-        wait_until(lambda: "live trace does not run" in newer.proxy.said)
-        assert newer.proxy.line().chat("hello")[0].status == 200
-        said = newer.proxy.said
-
-    assert "newer" in said
-    assert "dashboard:" not in said
-
-
 def test_off_loopback_a_token_is_asked_for(tmp_path, monkeypatch):
     """One is made, kept for the owner only, printed, and asked for."""
     with traced(tmp_path, monkeypatch, host="0.0.0.0") as trace:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store_parts import rollups_added_up, rollups_of_all
 
 from perimeter_plugin_live_trace.store import Database, Limits, Reader, Writer
 from perimeter_plugin_live_trace.store.models import Call
@@ -42,6 +43,7 @@ def test_totals_are_those_of_the_rows(reader: Reader) -> None:
     days = reader.sql(f"{sums} rollups WHERE size = 'd' AND kind = 'llm'")
     assert days == reader.sql(f"{sums} agents")
     assert days == reader.sql(f"{sums} rollups WHERE size = 'h' AND kind = 'llm'")
+    assert rollups_of_all(reader) == rollups_added_up(reader)
     assert days[0][:2] == reader.sql("SELECT count(*), sum(tok_in) FROM calls")[0]
 
 

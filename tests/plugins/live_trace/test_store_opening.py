@@ -12,6 +12,7 @@ import factory
 import pytest
 
 from perimeter_plugin_live_trace.store import Database, StoreError, TooSlow, schema
+from perimeter_plugin_live_trace.store.migrations import Migration
 from perimeter_plugin_live_trace.store.models import Call, Meta, Session
 
 
@@ -122,8 +123,8 @@ def fail(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO nowhere VALUES (1)")
 
 
-COLOUR = schema.Migration(schema.VERSION + 1, add_colour)
-TASTE = schema.Migration(schema.VERSION + 2, add_taste)
+COLOUR = Migration(schema.VERSION + 1, add_colour)
+TASTE = Migration(schema.VERSION + 2, add_taste)
 
 
 def test_older_versions_are_brought_up(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """All steps are one transaction."""
     path = tmp_path / "a.db"
     Database.open(path)
-    broken = schema.Migration(TASTE.version, fail)
+    broken = Migration(TASTE.version, fail)
     with pytest.raises(StoreError, match="nowhere"):
         Database.open(path, migrations=(COLOUR, broken))
     reader = Database.open(path).reader()

@@ -13,6 +13,7 @@ import factory
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_parts import rollups_added_up, rollups_of_all
 
 from perimeter_plugin_live_trace.records import Happened, Record
 from perimeter_plugin_live_trace.store import Database, Reader, Writer
@@ -95,6 +96,7 @@ def written(*runs: list[list[Record]]) -> dict[str, Any]:
             assert (writer.skipped, writer.lost) == (0, 0)
         reader = database.reader()
         found = totals(reader)
+        assert rollups_of_all(reader) == rollups_added_up(reader)
         assert reader.sql("PRAGMA integrity_check") == [("ok",)]
         reader.close()
         return found

@@ -80,7 +80,8 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 def test_every_table_is_looked_at() -> None:
     """A new table must be thought of here."""
     names = {table._meta.table_name for table in TABLES}
-    others = {"meta", "agents", "sessions", "rollups", "finding_groups", "audit", "gone"}
+    others = {"meta", "agents", "sessions", "finding_groups", "audit", "gone"}
+    others |= {"rollups", "rollups_of_all"}
     assert names == ORPHANS.keys() | others
 
 
@@ -176,15 +177,14 @@ def test_what_belongs_to_no_session_gets_old_too(kept: Kept) -> None:
 
 def test_rollups_of_minutes_are_kept_for_two_days(kept: Kept) -> None:
     """Those of hours and days stay."""
-    hours, days = kept.count("rollups", "size = 'h'"), kept.count("rollups", "size = 'd'")
-    assert kept.count("rollups", "size = 'm'")
+    tables = ("rollups", "rollups_of_all")
+    before = [[kept.count(table, f"size = '{size}'") for size in "hd"] for table in tables]
+    assert all(kept.count(table, "size = 'm'") for table in tables)
     kept.now += 4 * DAY
     kept.tidy()
-    assert kept.count("rollups", "size = 'm'") == 0
-    assert (kept.count("rollups", "size = 'h'"), kept.count("rollups", "size = 'd'")) == (
-        hours,
-        days,
-    )
+    assert [kept.count(table, "size = 'm'") for table in tables] == [0, 0]
+    after = [[kept.count(table, f"size = '{size}'") for size in "hd"] for table in tables]
+    assert before == after
 
 
 def test_agents_without_sessions_are_forgotten(kept: Kept) -> None:

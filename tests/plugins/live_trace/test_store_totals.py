@@ -211,8 +211,8 @@ def test_caches_are_bounded(store: Store) -> None:
             [event("llm.call.start", f"s{n}", f"x{n}") for n in range(start, start + 1000)]
         )
     work = store.writer._opened.work
-    assert len(work.sessions._rows) == len(work.sessions._keys) <= 4000
-    assert len(work.calls._rows) <= 4000
+    assert len(work.sessions._rows) == len(work.sessions._keys) <= 3000
+    assert len(work.calls._rows) <= 3000
     assert work.histories._remembered <= 300_000
     store.writer.take([event("llm.call.finish", "s0", "x0")])  # long forgotten
     assert (store.session("s0").turns, store.session("s0").running) == (1, 0)
@@ -233,14 +233,18 @@ def test_every_kind_of_database_can_be_built(tmp_path: Path) -> None:
     second.close()
 
 
-def test_histories_that_were_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bound", "most"), [("_REMEMBERED", 5), ("_SESSIONS", 1)])
+def test_histories_that_were_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
     """What is not remembered is read again, and goes on as before."""
-    monkeypatch.setattr(messages, "_REMEMBERED", 5)
+    monkeypatch.setattr(messages, bound, most)
     for turn in range(3):
         for session in ("s1", "s2", "s3"):
             exchange = f"{session}-{turn}"
             body = chat(*(f"{session} {number}" for number in range(turn + 2)))
             store.writer.take([event("llm.call.start", session, exchange), asked(body, exchange)])
-            assert store.writer._opened.work.histories._remembered <= 5
+            histories = store.writer._opened.work.histories
+            assert (histories._remembered if most == 5 else len(histories._tips)) <= most
     found = store.reader.sql("SELECT number, carried, rewritten FROM calls ORDER BY 1")
     assert found == [(1, 0, 0)] * 3 + [(2, 2, 0)] * 3 + [(3, 3, 0)] * 3

@@ -18,6 +18,7 @@ from perimeter_plugin_live_trace.carrying import unpacked
 from perimeter_plugin_live_trace.options import Options, Ready
 from perimeter_plugin_live_trace.process.extensions import Jobs, load
 from perimeter_plugin_live_trace.process.ingest import IngestServer
+from perimeter_plugin_live_trace.process.loop import spare_collector
 from perimeter_plugin_live_trace.process.places import (
     TOKEN_FILE,
     alone,
@@ -135,6 +136,7 @@ class Process:
         loop = asyncio.get_running_loop()
         serving = loop.create_task(server.serve(sockets=[listener]), name="web")
         stopping = loop.create_task(self.stopping.wait(), name="stop")
+        spare_collector()
         self.ready(Ready(url=site.url, open=_with_token(site), notes=notes))
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         site.closing = True

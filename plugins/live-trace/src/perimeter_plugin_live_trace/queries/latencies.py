@@ -99,8 +99,8 @@ def _buckets(
     wanted: Mapping[Any, Any] | None = None,
 ) -> Buckets:
     """Return the latencies of each bucket of rollups, as a whole or per model, tool or agent."""
-    where, params = of.where(*piece)
-    query = f"SELECT bucket_us, {column}, sum(calls) FROM rollups WHERE {where} GROUP BY 1, 2"  # noqa: S608 - our own text
+    rows, params = of.rows(*piece, column)
+    query = f"SELECT bucket_us, {column}, sum(calls) {rows} GROUP BY 1, 2"
     counts = {
         (at, key): calls
         for at, key, calls in reader.sql(query, params)
@@ -126,8 +126,8 @@ def _read(
     if not found:
         return found
     starts = {at for at, _ in found}
-    where, params = of.where(size, min(starts), max(starts) + 1)
-    query = f"SELECT bucket_us, {column}, hist FROM rollups WHERE {where}"  # noqa: S608 - our own text
+    rows, params = of.rows(size, min(starts), max(starts) + 1, column)
+    query = f"SELECT bucket_us, {column}, hist {rows}"
     if len(starts) <= 200:
         query += f" AND bucket_us IN ({', '.join('?' * len(starts))})"
         params += sorted(starts)

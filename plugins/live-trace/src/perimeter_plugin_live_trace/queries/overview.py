@@ -15,6 +15,7 @@ from perimeter_plugin_live_trace.queries.rollups import (
     Totals,
     by_agent,
     by_name,
+    first_day,
     history,
     summed,
     top,
@@ -23,7 +24,7 @@ from perimeter_plugin_live_trace.queries.rollups import (
 )
 from perimeter_plugin_live_trace.queries.spans import DAY, MINUTE, Span, span_of
 from perimeter_plugin_live_trace.store import Histogram, Reader
-from perimeter_plugin_live_trace.store.models import Event, FindingGroup, Rollup, Session
+from perimeter_plugin_live_trace.store.models import Event, FindingGroup, Session
 
 
 ACTIVE_US = 5 * MINUTE
@@ -107,8 +108,7 @@ def span_for(reader: Reader, from_us: int, to_us: int, now_us: int) -> Span:
     """Return the buckets for a range; one from 0 on begins with the first rollup."""
     if from_us > 0:
         return span_of(from_us, to_us, now_us)
-    query = Rollup.select(fn.MIN(Rollup.bucket_us)).where(Rollup.size == "d")
-    first = max(reader.value(query) or 0, to_us - 5 * 364 * DAY, 0) or to_us - DAY
+    first = max(first_day(reader), to_us - 5 * 364 * DAY, 0) or to_us - DAY
     span = span_of(first, to_us, now_us)
     missing = max(0, span.from_us - first)
     whole = span.from_us - -(-missing // span.step_us) * span.step_us

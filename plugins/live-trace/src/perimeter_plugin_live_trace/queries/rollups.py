@@ -68,10 +68,20 @@ class Of(msgspec.Struct, frozen=True):
     agent: int | None = None
     name: str | None = None
 
-    def where(self, size: str, start: int, end: int) -> tuple[str, list[Any]]:
-        """Return the condition for the rollups of one size from a time to another."""
-        text = "size = ? AND bucket_us >= ? AND bucket_us < ? AND kind = ?"
-        params: list[Any] = [size, start, end, self.kind]
+    def rows(self, size: str, start: int, end: int, by: str = "") -> tuple[str, list[Any]]:
+        """
+        Return what follows `SELECT`: the rollups of one size from a time to another.
+
+        Args:
+            size: Their size.
+            start: Where the first one begins.
+            end: Where the last one ends.
+            by: The column that they are grouped by; agents have rollups of their own.
+        """
+        each = self.agent is not None or by == "agent_id"
+        text = f"FROM {'rollups' if each else 'rollups_of_all'}"
+        text += " WHERE size = ? AND kind = ? AND bucket_us >= ? AND bucket_us < ?"
+        params: list[Any] = [size, self.kind, start, end]
         if self.agent is not None:
             text, params = f"{text} AND agent_id = ?", [*params, self.agent]
         if self.name is not None:
@@ -79,12 +89,19 @@ class Of(msgspec.Struct, frozen=True):
         return text, params
 
 
+def first_day(reader: Reader) -> int:
+    """Return where the first day begins that anything is known of; 0 where nothing is."""
+    query = "SELECT min(bucket_us) FROM rollups_of_all WHERE size = 'd' AND kind = ?"
+    found = [reader.sql(query, (kind,))[0][0] for kind in ("llm", "tool")]
+    return min((day for day in found if day is not None), default=0)
+
+
 def total(reader: Reader, of: Of, start: int, end: int) -> Totals:
     """Return what everything from a time to another adds up to."""
     whole = Totals()
-    for size, first, last in pieces(start, end):
-        where, params = of.where(size, first, last)
-        for row in reader.sql(f"SELECT {_SUMS} FROM rollups WHERE {where}", params):  # noqa: S608 - our own text
+    for piece in pieces(start, end):
+        rows, params = of.rows(*piece)
+        for row in reader.sql(f"SELECT {_SUMS} {rows}", params):
             whole.add(Totals(*row))
     return whole
 
@@ -101,9 +118,9 @@ def by_agent(reader: Reader, of: Of, start: int, end: int) -> dict[int, Totals]:
 
 def _grouped(reader: Reader, column: str, of: Of, start: int, end: int) -> dict[Any, Totals]:
     found: dict[Any, Totals] = {}
-    for size, first, last in pieces(start, end):
-        where, params = of.where(size, first, last)
-        query = f"SELECT {column}, {_SUMS} FROM rollups WHERE {where} GROUP BY {column}"  # noqa: S608 - our own text
+    for piece in pieces(start, end):
+        rows, params = of.rows(*piece, column)
+        query = f"SELECT {column}, {_SUMS} {rows} GROUP BY {column}"
         for key, *sums in reader.sql(query, params):
             found.setdefault(key, Totals()).add(Totals(*sums))
     return found
@@ -111,8 +128,8 @@ def _grouped(reader: Reader, column: str, of: Of, start: int, end: int) -> dict[
 
 def history(reader: Reader, of: Of, span: Span) -> dict[str, dict[int, Totals]]:
     """Return totals per model or tool and bucket of a span; buckets without any are left out."""
-    where, params = of.where(span.size, span.from_us, span.to_us)
-    query = f"SELECT name, {_START} AS at, {_SUMS} FROM rollups WHERE {where} GROUP BY name, at"  # noqa: S608 - our own text
+    rows, params = of.rows(span.size, span.from_us, span.to_us)
+    query = f"SELECT name, {_START} AS at, {_SUMS} {rows} GROUP BY name, at"
     found: dict[str, dict[int, Totals]] = {}
     for name, at, *sums in reader.sql(query, [*_steps(span), *params]):
         found.setdefault(name, {})[at] = Totals(*sums)
@@ -142,11 +159,8 @@ def series_by_agent(
     reader: Reader, of: Of, span: Span, column: str = "calls"
 ) -> dict[int, list[int]]:
     """Return how one of the totals went, per agent."""
-    where, params = of.where(span.size, span.from_us, span.to_us)
-    query = (
-        f"SELECT agent_id, {_START} AS at, sum({column}) FROM rollups"  # noqa: S608 - our own text
-        f" WHERE {where} GROUP BY agent_id, at"
-    )
+    rows, params = of.rows(span.size, span.from_us, span.to_us, "agent_id")
+    query = f"SELECT agent_id, {_START} AS at, sum({column}) {rows} GROUP BY agent_id, at"
     count = len(span.starts)
     found: dict[int, list[int]] = {}
     for agent, at, value in reader.sql(query, [*_steps(span), *params]):
@@ -162,9 +176,9 @@ def _steps(span: Span) -> list[int]:
 def names_by_agent(reader: Reader, of: Of, start: int, end: int) -> dict[int, list[str]]:
     """Return which models or tools agents used, most used ones first."""
     found: dict[int, dict[str, int]] = {}
-    for size, first, last in pieces(start, end):
-        where, params = of.where(size, first, last)
-        query = f"SELECT agent_id, name, sum(calls) FROM rollups WHERE {where} GROUP BY 1, 2"  # noqa: S608 - our own text
+    for piece in pieces(start, end):
+        rows, params = of.rows(*piece, "agent_id")
+        query = f"SELECT agent_id, name, sum(calls) {rows} GROUP BY 1, 2"
         for agent, name, calls in reader.sql(query, params):
             counts = found.setdefault(agent, {})
             counts[name] = counts.get(name, 0) + calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,8 @@ from perimeter_plugin_live_trace.store.shortening import shortened
 from perimeter_plugin_live_trace.store.work import Work
 
 
-_REMEMBERED = 50_000
-"""Events that are known again when they come twice."""
+_REMEMBERED = 25_000
+"""Events that are known again when they come twice; up to twice as many are."""
 _LARGEST = 1024 * 1024
 """Bytes of attributes that are stored."""
 _LEVELS = {"ERROR": "error", "CRITICAL": "error", "WARNING": "warning"}
@@ -33,29 +32,29 @@ class Happenings:
         self._calls = calls
         self._labels = Labels(work)
         self._clock = clock
-        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._seen: set[int] = set()
+        self._seen_before: set[int] = set()
         self._new: list[int] = []
         newest = work.connection.execute("SELECT coalesce(max(ts_us), 0) FROM events")
         self._newest: int = newest.fetchone()[0]
 
     def forget(self) -> None:
         """Take that what came since the last commit was not written."""
-        for key in self._new:
-            self._seen.pop(key, None)
+        self._seen.difference_update(self._new)
         self._new.clear()
 
     def done(self) -> None:
         """Take that all was committed."""
         self._new.clear()
-        while len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        if len(self._seen) >= _REMEMBERED:
+            self._seen, self._seen_before = set(), self._seen
 
     def take(self, record: Happened) -> None:
         """Apply an event."""
         attributes = record.attributes
         data = shortened(_json(attributes), _LARGEST)
         key = hash((record.name, record.span, record.at, data))
-        if key in self._seen:
+        if key in self._seen or key in self._seen_before:
             return
         ts_us = values.micros(record.at, self._clock())
         agent, session = self._labels.place(record, ts_us)
@@ -63,7 +62,7 @@ class Happenings:
         call = self._calls.of_event(exchange, record.name, ts_us, session, agent)
         if self._known(call, record) or self._written(record, session, ts_us, data):
             return
-        self._seen[key] = None
+        self._seen.add(key)
         self._new.append(key)
         event = self._row(record, ts_us, data)
         event.agent_id = None if agent is None else agent.id
@@ -208,9 +207,9 @@ class Happenings:
             self._work.text(event.id, f"{prefix} {said.words}" if prefix else said.words)
 
     def _count(self, kind: str, event: Any, agent: Any, *, calls: int, errors: int) -> None:
-        for row in self._work.rollups.at(
-            event.ts_us, kind, 0 if agent is None else agent.id, event.name
-        ):
+        agent_id = 0 if agent is None else agent.id
+        each = self._work.rollups.at(event.ts_us, kind, agent_id, event.name)
+        for row in [*each, *self._work.rollups_of_all.at(event.ts_us, kind, event.name)]:
             row.calls += calls
             row.errors += errors
             row.tok_in += event.tok_in or 0

@@ -358,9 +358,9 @@ class Rollup(Model):
 
     size = TextField()
     """`m` a minute, `h` an hour, `d` a day (UTC)."""
-    bucket_us = BigIntegerField()
     kind = TextField()
     """`llm` or `tool`."""
+    bucket_us = BigIntegerField()
     agent_id = IntegerField()
     """0 for none."""
     name = TextField()
@@ -377,7 +377,29 @@ class Rollup(Model):
 
     class Meta:
         table_name = "rollups"
-        primary_key = CompositeKey("size", "bucket_us", "kind", "agent_id", "name")
+        primary_key = CompositeKey("size", "kind", "bucket_us", "agent_id", "name")
+        without_rowid = True
+
+
+class RollupOfAll(Model):
+    """The same of all agents together, which is what most pages ask for."""
+
+    size = TextField()
+    kind = TextField()
+    bucket_us = BigIntegerField()
+    name = TextField()
+    calls = IntegerField(default=0)
+    errors = IntegerField(default=0)
+    tok_in = BigIntegerField(default=0)
+    tok_out = BigIntegerField(default=0)
+    tok_cached = BigIntegerField(default=0)
+    cost_nano = BigIntegerField(default=0)
+    lat_us = BigIntegerField(default=0)
+    hist = BlobField(default=b"")
+
+    class Meta:
+        table_name = "rollups_of_all"
+        primary_key = CompositeKey("size", "kind", "bucket_us", "name")
         without_rowid = True
 
 
@@ -501,6 +523,7 @@ TABLES: tuple[type[peewee.Model], ...] = (
     Blob,
     Text,
     Rollup,
+    RollupOfAll,
     Finding,
     FindingGroup,
     Document,

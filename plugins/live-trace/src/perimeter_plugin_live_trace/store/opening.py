@@ -12,6 +12,7 @@ import attrs
 from perimeter_plugin_live_trace.store import schema
 from perimeter_plugin_live_trace.store.errors import StoreError
 from perimeter_plugin_live_trace.store.known import Known
+from perimeter_plugin_live_trace.store.migrations import MIGRATIONS, Migration
 from perimeter_plugin_live_trace.store.reader import Reader
 
 
@@ -22,7 +23,7 @@ _SETTINGS = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA temp_store = MEMORY;
-    PRAGMA cache_size = -16000;
+    PRAGMA cache_size = -8000;
     PRAGMA wal_autocheckpoint = 4000;
     PRAGMA journal_size_limit = 67108864;
     PRAGMA secure_delete = FAST;
@@ -46,7 +47,7 @@ class Database:
         path: Path,
         *,
         create: bool = True,
-        migrations: tuple[schema.Migration, ...] = schema.MIGRATIONS,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Database:
         """
         Open a database, made anew or brought up to this version where that is needed.

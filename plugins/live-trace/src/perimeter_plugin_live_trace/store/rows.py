@@ -22,6 +22,7 @@ class Table:
     How rows of a model are made and written.
 
     Attributes:
+        key: The columns of the primary key.
         row: Makes a row; all columns have defaults.
         insert: SQL that adds one.
         update: SQL that changes all columns of one; its id comes last.
@@ -39,6 +40,7 @@ class Table:
         """
         self.name: str = model._meta.table_name
         self.fields: list[str] = model._meta.sorted_field_names
+        self.key: tuple[str, ...] = _key(model)
         columns = {name: attrs.field(default=_default(model, name)) for name in self.fields}
         columns |= {name: attrs.field(factory=factory) for name, factory in extra.items()}
         self.row: Callable[..., Any] = attrs.make_class(
@@ -70,6 +72,11 @@ def _names(fields: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in fields)
 
 
+def _key(model: type[peewee.Model]) -> tuple[str, ...]:
+    key: Any = model._meta.primary_key
+    return tuple(key.field_names) if isinstance(key, peewee.CompositeKey) else (key.name,)
+
+
 def _default(model: type[peewee.Model], name: str) -> Any:
     default = getattr(model, name).default
     return default() if callable(default) else default
@@ -87,6 +94,7 @@ EVENTS = Table(models.Event)
 FINDINGS = Table(models.Finding)
 GROUPS = Table(models.FindingGroup)
 ROLLUPS = Table(models.Rollup, latencies=lambda: None)
+ROLLUPS_OF_ALL = Table(models.RollupOfAll, latencies=lambda: None)
 
 CALL_ANSWER = CALLS.partial(
     [

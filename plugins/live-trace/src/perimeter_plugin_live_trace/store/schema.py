@@ -3,7 +3,7 @@ The schema's versions.
 
 A new database gets the tables as `models` has them. An older one is brought up by the migrations
 after its version, one after the other in one transaction. Where the models change, `VERSION` goes
-up by one and a migration is added here that does the same to a database full of data.
+up by one and a migration is added that does the same to a database full of data.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import peewee
 
 from perimeter_plugin_live_trace.store.errors import StoreError
+from perimeter_plugin_live_trace.store.migrations import MIGRATIONS, Migration
 from perimeter_plugin_live_trace.store.models import TABLES
 
 
-VERSION = 1
+VERSION = 2
 """Of the schema that this program writes."""
 
 APPLICATION_ID = 0x50724C54
@@ -32,24 +32,6 @@ _INDEX = """
         words, content='texts', content_rowid='id', tokenize="unicode61 remove_diacritics 2"
     )
 """
-
-
-@attrs.frozen
-class Migration:
-    """
-    A step from one version of the schema to the next.
-
-    Attributes:
-        version: The version that it leads to.
-        run: Does it, inside a transaction.
-    """
-
-    version: int
-    run: Callable[[sqlite3.Connection], object]
-
-
-MIGRATIONS: tuple[Migration, ...] = ()
-"""In order; there has been only one version so far."""
 
 
 def statements() -> Iterator[str]:
@@ -117,11 +99,12 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = 
             " it was written by a newer perimeter"
         )
         raise StoreError(message)
-    steps = [each for each in migrations if each.version > version]
-    if not steps:
+    if version == newest:
         return
     connection.execute("BEGIN IMMEDIATE")
     with connection:
-        for step in steps:
-            step.run(connection)
+        version = version_of(connection)  # another process may have done it meanwhile
+        for step in migrations:
+            if step.version > version:
+                step.run(connection)
         connection.execute("UPDATE meta SET value = ? WHERE name = 'version'", (str(newest),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import product
 
 import attrs
 
@@ -123,9 +124,9 @@ def _cutoff(change: Transaction, limits: Limits, ids: list[int]) -> int:
 
 
 def _rollups(change: Transaction) -> None:
-    for size, kept in _KEPT_US.items():
-        query = "DELETE FROM rollups WHERE size = ? AND bucket_us < ?"
-        change.sql(query, (size, change.now_us - kept))
+    for table, kind, size in product(("rollups", "rollups_of_all"), ("llm", "tool"), _KEPT_US):
+        query = f"DELETE FROM {table} WHERE size = ? AND kind = ? AND bucket_us < ?"  # noqa: S608 - our own names
+        change.sql(query, (size, kind, change.now_us - _KEPT_US[size]))
 
 
 def _days(seconds: float) -> str:

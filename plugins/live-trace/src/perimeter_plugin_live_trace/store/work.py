@@ -17,6 +17,8 @@ from perimeter_plugin_live_trace.store.rows import (
     EVENTS,
     FINDINGS,
     GROUPS,
+    ROLLUPS,
+    ROLLUPS_OF_ALL,
     SESSIONS,
     Table,
     insert_sql,
@@ -158,10 +160,11 @@ class Work:
         key = connection.execute("SELECT value FROM meta WHERE name = 'key'").fetchone()[0]
         self.blobs = Blobs(connection, bytes.fromhex(key))
         self.histories = Histories(connection, self.blobs)
-        self.rollups = Rollups(connection)
+        self.rollups = Rollups(connection, ROLLUPS)
+        self.rollups_of_all = Rollups(connection, ROLLUPS_OF_ALL)
         self.agents = Rows(connection, AGENTS, ("key",), 2000)
-        self.sessions = Rows(connection, SESSIONS, ("public_id",), 4000)
-        self.calls = Rows(connection, CALLS, ("exchange",), 4000, CALL_ANSWER)
+        self.sessions = Rows(connection, SESSIONS, ("public_id",), 3000)
+        self.calls = Rows(connection, CALLS, ("exchange",), 3000, CALL_ANSWER)
         self.groups = Rows(connection, GROUPS, ("rule", "agent_id"), 1000)
         self._events: list[Any] = []
         self._texts: dict[int, str] = {}
@@ -231,17 +234,12 @@ class Work:
         """Take that all was committed."""
         self.rev += 1
         self._clear()
-        self.blobs.trim()
-        self.histories.trim()
-        self.rollups.trim()
-        for rows in self._entities():
-            rows.trim()
-
-    def _entities(self) -> tuple[Rows, ...]:
-        return (self.agents, self.sessions, self.calls, self.groups)
+        for part in self._parts():
+            part.trim()
 
     def _parts(self) -> tuple[Any, ...]:
-        return (self.blobs, self.histories, self.rollups, *self._entities())
+        shared = (self.blobs, self.histories, self.rollups, self.rollups_of_all)
+        return (*shared, self.agents, self.sessions, self.calls, self.groups)
 
     def _clear(self) -> None:
         pending: tuple[Any, ...] = (self._events, self._texts, self._previews, self._findings)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
+from functools import cached_property
 
 import attrs
+from markupsafe import Markup
 
 from perimeter_plugin_live_trace.web.scales import Tick, time_label
 
@@ -66,8 +68,12 @@ class Buckets:
         """Where the last one ends."""
         return self.from_us + self.step_us * self.count
 
-    def label(self, i: int) -> str:
-        """Return the time of a bucket for people."""
+    @cached_property
+    def labels(self) -> list[str]:
+        """The times of the buckets for people."""
+        return [self._label(i) for i in range(self.count)]
+
+    def _label(self, i: int) -> str:
         us = self.from_us + i * self.step_us
         time = time_label(us, min(self.step_us, _DAY_US - 1), self.zone)
         if self.step_us * self.count <= _DAY_US:
@@ -86,6 +92,12 @@ class Bar:
     height: float
     tone: str
     open: bool = False
+
+    @property
+    def place(self) -> Markup:
+        """Its attributes: a page has hundreds of bars, and to escape numbers takes a while."""
+        across = f'x="{self.x}%" y="{self.y}" width="{self.width}%" height="{self.height}"'
+        return Markup(across)  # noqa: S704 - numbers only
 
 
 @attrs.frozen
@@ -107,6 +119,11 @@ class Column:
     width: float
     href: str
     title: str
+
+    @property
+    def place(self) -> Markup:
+        """Its attributes, see `Bar.place`."""
+        return Markup(f'x="{self.x}%" width="{self.width}%"')  # noqa: S704 - numbers only
 
 
 @attrs.frozen

@@ -7,13 +7,13 @@ from typing import Any
 
 import attrs
 
-from perimeter_plugin_live_trace.queries.overview import Bucket
+from perimeter_plugin_live_trace.queries.overview import Bucket, Figures
 from perimeter_plugin_live_trace.queries.spans import Span
 from perimeter_plugin_live_trace.web import formats
 from perimeter_plugin_live_trace.web.charts import Buckets, Chart, Series
 from perimeter_plugin_live_trace.web.page import Ask
 from perimeter_plugin_live_trace.web.render import zone_of
-from perimeter_plugin_live_trace.web.svg import bar_chart, line_chart
+from perimeter_plugin_live_trace.web.svg import added, bar_chart, line_chart
 
 
 @attrs.frozen
@@ -31,6 +31,8 @@ def drawn(
     span: Span,
     rows: Sequence[Bucket],
     costs: Mapping[str, Sequence[int]],
+    figures: Figures,
+    *,
     agent: str | None = None,
 ) -> Drawn:
     """
@@ -41,12 +43,13 @@ def drawn(
         span: The span.
         rows: Its buckets.
         costs: Costs per model and bucket.
+        figures: Those of the whole span.
         agent: The agent that links lead to, where the address does not name it.
     """
     buckets = buckets_of(ask, span, agent)
     return Drawn(
         calls=_calls(rows, buckets),
-        latency=_latency(rows, buckets),
+        latency=_latency(rows, buckets, figures),
         cost=_cost(costs, buckets, rows),
         tokens=_tokens(rows, buckets),
     )
@@ -62,22 +65,24 @@ def drawn_usage(
     """Return two charts of models or tools: how often they were used, and costs or errors."""
     buckets, tools = buckets_of(ask, span), kind == "tool"
     names = sorted(uses, key=lambda name: (-sum(other.get(name, ())), -sum(uses[name]), name))
-    empty = [0] * buckets.count
-    more = {name: other.get(name, empty) for name in uses}
+    some = [any(values) for values in zip(*uses.values(), strict=True)]
+    shown = {name: _where(values, some) for name, values in uses.items()}
+    # A model that was not called costs nothing, and one that cost nothing has no known price.
+    more = {name: _where(other[name], uses[name] if tools else other[name]) for name in uses}
     titles = ("Uses by tool", "Errors by tool") if tools else ("Calls by model", "Cost by model")
     write = formats.si if tools else dollars
     return [
-        bar_chart(titles[0], first_four(names, uses), buckets),
+        bar_chart(titles[0], first_four(names, shown), buckets),
         bar_chart(titles[1], first_four(names, more), buckets, write=write),
     ]
 
 
-def first_four(names: Sequence[str], rows: Mapping[str, Sequence[int]]) -> list[Series]:
+def first_four(names: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> list[Series]:
     """Return the first four series, always in the same colours, and the rest together."""
     found = [Series(name or "unknown", rows[name]) for name in names[:4]]
     if names[4:]:
         rest = zip(*(rows[name] for name in names[4:]), strict=True)
-        found.append(Series("other", [sum(values) for values in rest], "muted"))
+        found.append(Series("other", [added(values) for values in rest], "muted"))
     return found
 
 
@@ -113,17 +118,19 @@ def _calls(rows: Sequence[Bucket], buckets: Buckets) -> Chart:
     return bar_chart("Calls", series, buckets)
 
 
-def _latency(rows: Sequence[Bucket], buckets: Buckets) -> Chart:
+def _latency(rows: Sequence[Bucket], buckets: Buckets, whole: Figures) -> Chart:
     series = [
         Series("p95", [row.p95_us for row in rows], "s2"),
         Series("p50", [row.p50_us for row in rows], "s1"),
     ]
-    return line_chart("Latency", series, buckets, write=formats.duration)
+    wholes = [whole.p95_us, whole.p50_us]
+    return line_chart("Latency", series, buckets, write=formats.duration, wholes=wholes)
 
 
 def _cost(costs: Mapping[str, Sequence[int]], buckets: Buckets, rows: Sequence[Bucket]) -> Chart:
+    called = [row.calls for row in rows]
     series = [
-        Series(name, _known(values, rows), "muted" if name == "other" else "")
+        Series(name, _where(values, called), "muted" if name == "other" else "")
         for name, values in costs.items()
     ]
     return bar_chart("Cost by model", series, buckets, write=dollars)
@@ -152,5 +159,6 @@ def _values(rows: Sequence[Bucket], value: Callable[[Bucket], Any]) -> list[floa
     return [value(row) if row.calls else None for row in rows]
 
 
-def _known(values: Sequence[int], rows: Sequence[Bucket]) -> list[float | None]:
-    return [value if row.calls else None for value, row in zip(values, rows, strict=True)]
+def _where(values: Sequence[int], known: Sequence[Any]) -> list[float | None]:
+    """Return values, with gaps where nothing is known."""
+    return [value if there else None for value, there in zip(values, known, strict=True)]

@@ -52,18 +52,19 @@ def bar_chart(
     """
     series = limited(series)
     sums = [
-        _sum(one.values[i] for one in series if i < len(one.values)) for i in range(buckets.count)
+        added(one.values[i] for one in series if i < len(one.values)) for i in range(buckets.count)
     ]
     top = top_of(max((value for value in sums if value), default=0), least=_least(series, write))
     bars = [bar for i in range(buckets.count) for bar in _bars(series, buckets, top, i)]
     chart = _frame(title, series, buckets, top, write)
-    measure = _sum if total else _highest
+    measure = added if total else _highest
+    told = [measure(one.values) for one in series]
     return attrs.evolve(
         chart,
         bars=bars,
         empty=not any(sums),
-        legend=[_entry(one, i, write(measure(one.values))) for i, one in enumerate(series)],
-        summary=_summary(title, series, write, measure, "in total" if total else "at most"),
+        legend=[_entry(one, i, write(told[i])) for i, one in enumerate(series)],
+        summary=_summary(title, series, write, told, "in total" if total else "at most"),
     )
 
 
@@ -78,9 +79,10 @@ def line_chart(
     *,
     write: Callable[[float | None], str] = si,
     area: bool = False,
+    wholes: Sequence[float | None] = (),
 ) -> Chart:
     """
-    Return lines with gaps where nothing is known, the last value of each labelled.
+    Return lines with gaps where nothing is known, each with its last value or that of all.
 
     Args:
         title: What it shows, with the unit.
@@ -88,17 +90,19 @@ def line_chart(
         buckets: Their times.
         write: How values are written.
         area: Whether the first one is filled.
+        wholes: What each line is over all buckets, where that is told instead of its last value.
     """
     series = list(series)[:MOST_SERIES]
     highest = max((value for one in series for value in one.values if value), default=0)
     top = top_of(highest, least=_least(series, write))
     lines = [_line(one, i, buckets, top, area and i == 0) for i, one in enumerate(series)]
+    told = wholes or [_last(one.values) for one in series]
     return attrs.evolve(
         _frame(title, series, buckets, top, write),
         lines=lines,
         empty=not any(line.path or line.dots for line in lines),
-        legend=[_entry(one, i, write(_last(one.values))) for i, one in enumerate(series)],
-        summary=_summary(title, series, write, _last, "at last"),
+        legend=[_entry(one, i, write(told[i])) for i, one in enumerate(series)],
+        summary=_summary(title, series, write, told, "over all" if wholes else "at last"),
     )
 
 
@@ -108,7 +112,7 @@ def limited(series: Sequence[Series]) -> list[Series]:
         return list(series)
     first, rest = list(series[: MOST_SERIES - 1]), series[MOST_SERIES - 1 :]
     length = max(len(one.values) for one in rest)
-    values = [_sum(one.values[i] for one in rest if i < len(one.values)) for i in range(length)]
+    values = [added(one.values[i] for one in rest if i < len(one.values)) for i in range(length)]
     return [*first, Series("other", values, "muted")]
 
 
@@ -159,10 +163,10 @@ def _frame(
     ys = value_ticks(top, BOTTOM - TOP, write, least=_least(series, write))
     rows = [
         [
-            buckets.label(i),
+            label,
             *(write(one.values[i] if i < len(one.values) else None) for one in series),
         ]
-        for i in range(buckets.count)
+        for i, label in enumerate(buckets.labels)
     ]
     return Chart(
         title,
@@ -198,10 +202,12 @@ def _summary(
     title: str,
     series: Sequence[Series],
     write: Callable[[float | None], str],
-    measure: Callable[[Sequence[float | None]], float | None],
+    values: Sequence[float | None],
     how: str,
 ) -> str:
-    told = ", ".join(f"{one.name} {write(measure(one.values))}" for one in series)
+    told = ", ".join(
+        f"{one.name} {write(value)}" for one, value in zip(series, values, strict=True)
+    )
     return f"{title}: {told} {how}." if told else f"{title}: nothing."
 
 
@@ -217,7 +223,8 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
+def added(values: Iterable[float | None]) -> float | None:
+    """Return the sum of the values that are known, None where none is."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 

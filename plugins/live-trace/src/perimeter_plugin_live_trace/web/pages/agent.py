@@ -113,7 +113,7 @@ def _overview(ask: Ask, row: Any, view: AgentView) -> None:
     found = course(ask.reader, view.span, Of("llm", row.id))
     view.buckets, view.costs = found.buckets, found.costs
     if not ask.json:
-        view.charts = drawn(ask, view.span, view.buckets, view.costs, row.key)
+        view.charts = drawn(ask, view.span, view.buckets, view.costs, view.figures, agent=row.key)
 
 
 def _sessions(ask: Ask, row: Any, view: AgentView) -> None:

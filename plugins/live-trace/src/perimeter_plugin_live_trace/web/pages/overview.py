@@ -96,7 +96,7 @@ def overview(ask: Ask) -> OverviewView | Redirect:
         events=ask_overview.latest_events(reader),
     )
     if not ask.json:
-        view.charts = drawn(ask, span, view.buckets, view.costs)
+        view.charts = drawn(ask, span, view.buckets, view.costs, view.figures)
     return view
 
 
