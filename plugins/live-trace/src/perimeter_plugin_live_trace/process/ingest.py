@@ -28,8 +28,12 @@ from perimeter_plugin_live_trace.records import (
 from perimeter_plugin_live_trace.web.site import Ingest, Site
 
 
-MOST_WAITING = 32 * 1024 * 1024
-"""Bytes of frames that wait to be written; beyond that, sockets are not read."""
+MOST_WAITING = 4 * 1024 * 1024
+"""
+Bytes of frames that wait to be written; beyond that, sockets are not read.
+
+Read, they take several times as much, and their sender keeps them until they are written anyway.
+"""
 
 log = logging.getLogger("perimeter.live_trace")
 

@@ -15,8 +15,8 @@ from perimeter_plugin_live_trace.store.rows import insert_sql
 _INSERT = insert_sql("blobs", ("id", "digest", "codec", "size", "data"))
 _WORTHWHILE = 400
 """Fewer bytes hardly get smaller by compression, which takes longer than to write them."""
-_KNOWN = 50_000
-"""Digests that are remembered: about 7 MB."""
+_KNOWN = 10_000
+"""Digests that are remembered: about 2 MB. Most bytes occur once, a few of them all the time."""
 
 
 class Blobs:

@@ -138,7 +138,7 @@ class Calls:
         if session is not None:
             session.title = session.title or said.title
             self._work.sessions.change(session)
-        call.asked = said
+        call.asked = None if call.start_seq and session is not None else said
         self._describe(call, "llm.call.start", said)
         return call
 
@@ -152,7 +152,7 @@ class Calls:
             failed = record.outcome not in {"completed", "responded"} or record.status >= 400
             self.state(call, "error" if failed else "ok")
         self._work.calls.change_partly(call)
-        call.answered = said
+        call.answered = None if call.end_seq else said
         self._describe(call, "llm.call.finish", said)
 
     def _describe(self, call: Any, kind: str, said: Said) -> None:

@@ -25,7 +25,11 @@ from perimeter_plugin_live_trace.store.shortening import shortened
 LARGEST = 8 * 1024 * 1024
 """Bytes of a message that are stored."""
 _REMEMBERED = 300_000
-"""Messages of the newest calls of sessions that are remembered, in all: about 22 MB."""
+"""Messages of the newest calls of sessions that are remembered, in all: about 8 MB."""
+_SESSIONS = 5_000
+"""Sessions of which they are, at most: about 2 MB."""
+_SIZE = 16
+"""Bytes of a digest."""
 
 _INSERT = insert_sql("nodes", ("id", "session_id", "parent_id", "depth", "digest", "blob_id"))
 _LAST = """
@@ -49,12 +53,12 @@ class Tip:
     The history of the newest call of a session.
 
     Attributes:
-        digests: One for each message, of the messages up to there.
+        digests: One after the other, one for each message, of the messages up to there.
         nodes: Their nodes.
         all: Whether the session has no other messages than these.
     """
 
-    digests: list[bytes] = attrs.field(factory=list)
+    digests: bytes = b""
     nodes: array[int] = attrs.field(factory=lambda: array("q"))
     all: bool = False
 
@@ -119,7 +123,7 @@ class Histories:
         before = self.tip(session)
         digests, chain = self._digests(items)
         carried = _common(before.digests, chain)
-        rewritten = carried < len(before.digests)
+        rewritten = carried < len(before.nodes)
         nodes = before.nodes[:carried]
         kept = [shortened(item, LARGEST) for item in items[carried:]]
         masked = [masking.masked(item) for item in kept]
@@ -136,9 +140,9 @@ class Histories:
 
     def trim(self) -> None:
         """Remember less, where it has become much."""
-        while self._remembered > _REMEMBERED:
+        while self._remembered > _REMEMBERED or len(self._tips) > _SESSIONS:
             _, tip = self._tips.popitem(last=False)
-            self._remembered -= len(tip.digests)
+            self._remembered -= len(tip.nodes)
 
     def _read(self, session_id: int) -> Tip:
         tip = Tip()
@@ -146,42 +150,42 @@ class Histories:
         if last is None:
             tip.all = True
         else:
-            for node_id, digest in self._connection.execute(_CHAIN, (last[0],)):
-                tip.nodes.append(node_id)
-                tip.digests.append(digest)
+            found = self._connection.execute(_CHAIN, (last[0],)).fetchall()
+            tip.nodes.extend(node_id for node_id, _ in found)
+            tip.digests = b"".join(digest for _, digest in found)
         self._remember(session_id, tip)
         return tip
 
     def _remember(self, session_id: int, tip: Tip) -> None:
         before = self._tips.pop(session_id, None)
-        self._remembered += len(tip.digests) - (len(before.digests) if before else 0)
+        self._remembered += len(tip.nodes) - (len(before.nodes) if before else 0)
         self._tips[session_id] = tip
 
-    def _digests(self, items: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """Return a digest of each message, and one of all up to there."""
+    def _digests(self, items: Sequence[bytes]) -> tuple[list[bytes], bytes]:
+        """Return a digest of each message, and those of all up to there, as in `Tip`."""
         key, so_far = self._blobs.key, b""
         digests, chain = [], []
         for item in items:
-            digest = blake2b(item, digest_size=16, key=key).digest()
-            so_far = blake2b(so_far + digest, digest_size=16).digest()
+            digest = blake2b(item, digest_size=_SIZE, key=key).digest()
+            so_far = blake2b(so_far + digest, digest_size=_SIZE).digest()
             digests.append(digest)
             chain.append(so_far)
-        return digests, chain
+        return digests, b"".join(chain)
 
     def _add(
         self,
         session_id: int,
         masked: Sequence[bytes],
         digests: Sequence[bytes],
-        chain: Sequence[bytes],
+        chain: bytes,
         nodes: array[int],
         *,
         fresh: bool,
     ) -> None:
         """Add the nodes that are not there yet, which are all if `fresh`."""
         first = len(nodes)
-        for place in range(first, len(chain)):
-            digest = chain[place]
+        for place in range(first, len(digests)):
+            digest = _at(chain, place)
             found = None if fresh else self._find(session_id, digest)
             if found is None:
                 fresh = True  # nothing can follow on what is not there
@@ -204,15 +208,19 @@ class Histories:
         return None if row is None else int(row[0])
 
 
-def _common(one: Sequence[bytes], other: Sequence[bytes]) -> int:
+def _at(digests: bytes, place: int) -> bytes:
+    return digests[place * _SIZE : (place + 1) * _SIZE]
+
+
+def _common(one: bytes, other: bytes) -> int:
     """Return how many places two histories have in common from the beginning."""
-    high = min(len(one), len(other))
-    if high and one[high - 1] == other[high - 1]:
+    high = min(len(one), len(other)) // _SIZE
+    if high and _at(one, high - 1) == _at(other, high - 1):
         return high  # one goes on where the other ends, as nearly always
     low = 0
     while low < high:
         middle = (low + high) // 2
-        if one[middle] == other[middle]:
+        if _at(one, middle) == _at(other, middle):
             low = middle + 1
         else:
             high = middle
