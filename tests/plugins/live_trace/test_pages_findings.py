@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 
 import factory
 import pytest
@@ -54,6 +56,7 @@ def test_list_matches_groups(pages):
     [
         ("sev", "critical", lambda row: row["sev"] == 4),
         ("sev", "medium", lambda row: row["sev"] >= 2),
+        ("sev", "only-high", lambda row: row["sev"] == 3),
         ("owasp", "LLM06", lambda row: row["owasp"] == "LLM06"),
         ("rule", "prompt-injection", lambda row: row["rule"] == "prompt-injection"),
         ("agent", "planner", lambda row: row["agent"]["key"] == "planner"),
@@ -234,6 +237,21 @@ def test_matrix_by_severity(pages):
             others = {cell["state"] for cell in row["cells"] if cell["state"] != "found"}
             assert others == {"clean"}
     assert "LLM01" in pages.get("/findings/matrix", by="severity").text
+
+
+@pytest.mark.parametrize("by", ["agent", "severity"])
+def test_a_cell_leads_to_what_it_counts(pages, by):
+    """The list behind a cell has the counted findings and no other, whoever knows of them."""
+    rows = pages.json("/findings")["rows"]
+    decide(pages, [rows[0]["id"]], "acknowledged")
+    decide(pages, [rows[-1]["id"]], "fixed")
+    text = pages.get("/findings/matrix", by=by).text
+    links = re.findall(r'<a class="cell"[^>]* href="([^"]+)"[^>]*>(.*?)</a>', text, re.DOTALL)
+    assert links
+    for href, words in links:
+        path, _, query = html.unescape(href).partition("?")
+        found = pages.client.get(f"{path}.json?{query}").json()["rows"]
+        assert sum(row["count"] for row in found) == int(re.search(r"<b>(\d+)", words)[1])
 
 
 @pytest.mark.parametrize("by", ["agent", "severity"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 
 import factory
@@ -177,3 +178,32 @@ def test_assistants(empty):
         text = "".join(snippet["text"] for snippet in tab["snippets"])
         assert "http://127.0.0.1:7100/mcp" in text
         assert "TOKEN" not in text
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/events", "/findings"])
+def test_many_agents_are_a_field(tmp_path, path):
+    """Of hundreds of agents a few are offered, and any can be typed; the page stays small."""
+    factory.build(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(agents)") if row[1] != "id"]
+        others = ", ".join(each for each in columns if each != "key")
+        count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+        db.execute(
+            f"{count} INSERT INTO agents (key, {others}) SELECT 'many-' || i, {others}"
+            " FROM n, (SELECT * FROM agents LIMIT 1)"
+        )
+        columns = [row[1] for row in db.execute("PRAGMA table_info(finding_groups)")]
+        others = ", ".join(each for each in columns if each not in {"id", "agent_id"})
+        db.execute(
+            f"WITH one AS (SELECT {others} FROM finding_groups LIMIT 1), many AS"
+            " (SELECT id AS agent FROM agents WHERE key LIKE 'many-%')"
+            f" INSERT INTO finding_groups (agent_id, {others})"
+            f" SELECT agent, {others} FROM one, many"
+        )
+    db.close()
+    made = Pages(tmp_path / "a.db")
+    text = made.get(path, agent="many-599").text
+    assert 'list="agents" value="many-599"' in text
+    assert text.count('<option value="many-') <= 50
+    assert len(re.findall(r"<[a-z]", text)) < 1500
+    made.close()

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from peewee import fn
 
+from perimeter_plugin_live_trace.queries.findings import UNRESOLVED
 from perimeter_plugin_live_trace.queries.latencies import latency_by_agent
 from perimeter_plugin_live_trace.queries.names import AgentName, agent_name
 from perimeter_plugin_live_trace.queries.rollups import (
@@ -25,7 +26,6 @@ from perimeter_plugin_live_trace.store.models import Agent, FindingGroup, Rollup
 
 SORTS = ("last", "sessions", "calls", "errors", "cost", "name")
 MOST_TOOLS = 500
-UNDECIDED = ("open", "regressed", "acknowledged")
 
 
 class AgentRow(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ def findings_by_agent(reader: Reader) -> dict[int, tuple[int, int]]:
     group = FindingGroup
     query = (
         group.select(group.agent_id, fn.SUM(group.count), fn.MAX(group.sev))
-        .where(group.state.in_(UNDECIDED))
+        .where(group.state.in_(UNRESOLVED))
         .group_by(group.agent_id)
     )
     return {agent: (count, sev) for agent, count, sev in reader.rows(query)}

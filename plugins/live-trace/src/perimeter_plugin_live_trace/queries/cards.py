@@ -94,12 +94,15 @@ class Cards:
         return Piece(*_label(part))
 
     def _use(self, part: ToolCall, href: str) -> ToolUse:
-        text = _pretty(part.arguments)
+        marked = bool(self._budget.marks.of(part.arguments))
+        # Marks count in the words as they were written, so these stay as they are.
+        text = part.arguments if marked else _pretty(part.arguments)
+        arguments = self._budget.excerpt(text, href)
         use = ToolUse(
             id=part.id or part.name,
             name=part.name,
-            line=one_line(part.arguments),
-            arguments=self._budget.excerpt(text, href),
+            line=one_line(arguments.text if marked else part.arguments),
+            arguments=arguments,
             server=part.server,
         )
         self._time(use)

@@ -21,15 +21,15 @@ from perimeter_plugin_live_trace.queries.cards import Cards, same_words, signatu
 from perimeter_plugin_live_trace.queries.matching import STALLED_US
 from perimeter_plugin_live_trace.queries.prompts import changes
 from perimeter_plugin_live_trace.queries.reading import reply_of, request_of, system_of
-from perimeter_plugin_live_trace.queries.turns import Budget, Card, Spotted, ToolUse, Turn
+from perimeter_plugin_live_trace.queries.spotting import Spotting
+from perimeter_plugin_live_trace.queries.turns import Budget, Card, ToolUse, Turn
 from perimeter_plugin_live_trace.store import Reader
-from perimeter_plugin_live_trace.store.models import Call, Event, Finding
+from perimeter_plugin_live_trace.store.models import Call, Event
 
 
 CALLS = 50
 """On a page."""
 _MOST_EVENTS = 3000
-_MOST_FINDINGS = 500
 _EVENT = (Event.id, Event.seq, Event.call_id, Event.kind, Event.name, Event.dur_us, Event.status)
 _MOST_COMPARED = 500
 """Messages of a rewritten history that are looked for in the one before."""
@@ -103,6 +103,7 @@ class _Builder:
         self._budget = Budget()
         self._waiting: defaultdict[str, deque[ToolUse]] = defaultdict(deque)
         self._attempts: dict[str, tuple[int, int]] = {}
+        self._spotting = Spotting(self._budget.marks)
 
     def build(self, rows: Sequence[Any], low: int, high: int) -> list[Turn]:
         self._look_around([row for row in rows if low <= row.number <= high])
@@ -118,12 +119,12 @@ class _Builder:
             elif row.number > high and read.request is not None:
                 self._cards(row).results(read.request.messages)
             before = read
+        self._spotting.settle()
         return built
 
     def _look_around(self, rows: Sequence[Any]) -> None:
         """Read events and findings of the calls that are shown, and how often each was tried."""
         self._events: defaultdict[int, list[Any]] = defaultdict(list)
-        self._found: defaultdict[int, list[Spotted]] = defaultdict(list)
         if not rows:
             return
         starts = [row.start_seq for row in rows if row.start_seq > 0]
@@ -158,18 +159,7 @@ class _Builder:
             own = event.call_id if event.call_id in ids and event.kind != "tool.result" else at
             self._events[own].append(event)
             places[event.id] = own
-        self._find(places)
-
-    def _find(self, places: dict[int, int]) -> None:
-        if not self._session.findings:
-            return
-        query = Finding.select(
-            Finding.event_id, Finding.group_id, Finding.title, Finding.sev, Finding.rule
-        ).where(Finding.session_id == self._session.id)
-        for row in self._reader.rows(query.order_by(Finding.id).limit(_MOST_FINDINGS)):
-            if row.event_id in places:
-                found = Spotted(row.group_id, row.title, row.sev, row.rule)
-                self._found[places[row.event_id]].append(found)
+        self._spotting.find(self._reader, self._session.id, places)
 
     def _chains(self, rows: Sequence[Any]) -> None:
         """Number the attempts of calls that were made again."""
@@ -213,11 +203,13 @@ class _Builder:
             error=row.error or (read.reply.error if read.reply and row.state == "error" else ""),
             system=self._system(row, before, cards, first=first),
             system_changed=_changed(row, before),
-            system_changes=changes(self._reader, before.call if before else row, row),
+            system_changes=changes(
+                self._reader, before.call if before else row, row, self._budget.marks.hide
+            ),
             asked=asked,
             reply=reply,
             unread=_unread(read),
-            findings=self._found.get(row.id, []),
+            findings=self._spotting.by_call.get(row.id, []),
         )
 
     def _system(self, row: Any, before: _Read | None, cards: Cards, *, first: bool) -> Any:

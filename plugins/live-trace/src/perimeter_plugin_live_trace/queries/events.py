@@ -8,6 +8,7 @@ import msgspec
 
 from perimeter.calls import Message, Thinking, ToolCall, ToolResult
 from perimeter.calls import Text as Words
+from perimeter_plugin_live_trace.queries.evidence import personal_of
 from perimeter_plugin_live_trace.queries.names import AgentName, agent_by_key, agent_names
 from perimeter_plugin_live_trace.queries.paging import Page, Place, page
 from perimeter_plugin_live_trace.queries.reading import (
@@ -156,9 +157,13 @@ def part_of(reader: Reader, event: Any, call: Any | None, name: str) -> Part | N
     ):
         return None
     message = _message(reader, call, kind, [int(each) for each in numbers])
-    return (
-        Part(message.encode("utf-8", "surrogatepass"), json=False) if message is not None else None
-    )
+    return _part(reader, call, message) if message is not None else None
+
+
+def _part(reader: Reader, call: Any, text: str) -> Part:
+    """Return a text that people read; whole bodies are what was sent."""
+    shown = personal_of(reader, {call.session_id}).hide(text)
+    return Part(shown.encode("utf-8", "surrogatepass"), json=False)
 
 
 def _request(reader: Reader, call: Any) -> Part:
@@ -183,9 +188,7 @@ _WHOLE: dict[str, Any] = {
     "response-headers": lambda reader, call: Part(
         reader.blob(call.response_headers_blob), json=True
     ),
-    "system": lambda reader, call: Part(
-        system_of(reader, call).encode("utf-8", "surrogatepass"), json=False
-    ),
+    "system": lambda reader, call: _part(reader, call, system_of(reader, call)),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from peewee import fn
 
+from perimeter_plugin_live_trace.queries.marks import Mark
 from perimeter_plugin_live_trace.queries.names import AgentName, agent_names
 from perimeter_plugin_live_trace.queries.spans import DAY
 from perimeter_plugin_live_trace.store import Reader
@@ -22,7 +23,16 @@ from perimeter_plugin_live_trace.store.models import (
 STATES = ("open", "acknowledged", "fixed", "ignored", "muted", "regressed")
 CHOSEN = ("open", "acknowledged", "fixed", "ignored", "muted")
 """The states that people choose; `regressed` comes by itself, when something fixed comes back."""
-FILTERS = ("undecided", *STATES, "all")
+UNRESOLVED = ("open", "regressed", "acknowledged")
+"""The states of groups that still say something of the agent."""
+FILTERS = ("undecided", "unresolved", *STATES, "all")
+_WORDS = ("low", "medium", "high", "critical")
+LEVELS: dict[str, tuple[int, int]] = {
+    "": (0, 4),
+    **{word: (sev, 4) for sev, word in enumerate(_WORDS, 1)},
+    **{f"only-{word}": (sev, sev) for sev, word in enumerate(_WORDS, 1)},
+}
+"""Severities that can be asked for: the least and the worst of each word."""
 TREND_DAYS = 14
 _MOST_TREND = 20_000
 
@@ -52,9 +62,10 @@ class Evidence(msgspec.Struct, frozen=True):
 
     Attributes:
         sample: The words, masked.
-        ptr: Where in the event's attributes they stand.
-        start: Where they begin there, in code points.
+        ptr: Where the text stands, as the detector calls it.
+        start: Where they begin in that text, in code points.
         end: Where they end.
+        text_sha: What that text is known by, see `perimeter.findings.digest`.
         direction: `request`, `response` or `tool`; "" where the detector does not say.
         kind: What kind of personal data it is; "" where it is none.
     """
@@ -63,6 +74,7 @@ class Evidence(msgspec.Struct, frozen=True):
     ptr: str = ""
     start: int | None = None
     end: int | None = None
+    text_sha: str = ""
     direction: str = ""
     kind: str = ""
 
@@ -117,24 +129,27 @@ def refused(state: str, chosen: str, reason: str) -> str:
 
 
 def groups_query(
-    *, state: str, sev: int = 0, owasp: str = "", rule: str = "", agent: int | None = None,
+    *, state: str, sev: str = "", owasp: str = "", rule: str = "", agent: int | None = None,
     from_us: int = 0,
 ) -> Any:  # fmt: skip
     """
     Return the query for groups, without order.
 
     Args:
-        state: One of `FILTERS`; `undecided` is open or come back.
-        sev: The least severity.
+        state: One of `FILTERS`; `undecided` is open or come back, `unresolved` those and those
+            that somebody knows of.
+        sev: One of `LEVELS`.
         owasp: Such as `LLM01`.
         rule: A rule, or the begin of one that ends in a dot.
         agent: The row of an agent.
         from_us: Only those that were found since.
     """
     group = FindingGroup
-    condition = group.sev >= sev
+    condition = group.sev.between(*LEVELS[sev])
     if state == "undecided":
         condition &= group.state.in_(("open", "regressed"))
+    elif state == "unresolved":
+        condition &= group.state.in_(UNRESOLVED)
     elif state != "all":
         condition &= group.state == state
     if owasp:
@@ -262,6 +277,13 @@ def evidence(text: str) -> Evidence:
         return msgspec.json.decode(text or "{}", type=Evidence, strict=False)
     except msgspec.MsgspecError:
         return Evidence()
+
+
+def mark_of(row: Any, said: Evidence, number: int = 0) -> Mark | None:
+    """Return the mark that a finding puts into its text, None where it does not say where."""
+    if not said.text_sha or said.start is None or said.end is None:
+        return None
+    return Mark(row.id, number, row.title, row.sev, said.kind, said.start, said.end)
 
 
 def trail(reader: Reader, group_id: int) -> list[Change]:

@@ -9,6 +9,7 @@ import msgspec
 from peewee import fn
 
 from perimeter_plugin_live_trace.queries.coverage import Coverage, coverage
+from perimeter_plugin_live_trace.queries.findings import UNRESOLVED
 from perimeter_plugin_live_trace.queries.names import AgentName, agent_names
 from perimeter_plugin_live_trace.queries.owasp import RISKS, Risk
 from perimeter_plugin_live_trace.store import Reader
@@ -18,8 +19,6 @@ from perimeter_plugin_live_trace.store.models import Agent, FindingGroup
 COLUMNS = 12
 """Agents side by side; the others are on further pages."""
 SEVERITIES = (4, 3, 2, 1)
-UNDECIDED = ("open", "regressed", "acknowledged")
-"""States of groups that still say something of the agent."""
 Found = dict[tuple[str, int], tuple[int, int]]
 """How many findings, and the worst of them, by row and column."""
 PII_RULE = "pii"
@@ -131,7 +130,7 @@ def _found(reader: Reader, row: Any, condition: Any, columns: Any = FindingGroup
     """Return counts and worst severities per row and column of the matrix."""
     query = (
         FindingGroup.select(row, columns, fn.SUM(FindingGroup.count), fn.MAX(FindingGroup.sev))
-        .where(condition & FindingGroup.state.in_(UNDECIDED))
+        .where(condition & FindingGroup.state.in_(UNRESOLVED))
         .group_by(row, columns)
     )
     return {(key, column): (count, sev) for key, column, count, sev in reader.rows(query)}

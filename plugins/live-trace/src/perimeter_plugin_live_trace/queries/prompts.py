@@ -8,6 +8,7 @@ when, its words, and which lines it changed of the version before it.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -107,11 +108,21 @@ def _words(reader: Reader, call: Any) -> str:
     return (request.system or "")[:_MOST_TEXT] if request else ""
 
 
-def changes(reader: Reader, before: Any, after: Any) -> list[Line]:
-    """Return how the system prompt of a call differs from that of the call before it."""
+def changes(
+    reader: Reader, before: Any, after: Any, hide: Callable[[str], str] = str
+) -> list[Line]:
+    """
+    Return how the system prompt of a call differs from that of the call before it.
+
+    Args:
+        reader: The database.
+        before: The row of a call.
+        after: The row of the other one.
+        hide: Returns a text without what must not be shown of it.
+    """
     if not after.system_digest or before.system_digest == after.system_digest:
         return []
-    old, new = (system_of(reader, call)[:_MOST_CHANGED] for call in (before, after))
+    old, new = (hide(system_of(reader, call))[:_MOST_CHANGED] for call in (before, after))
     return difference(old, new)
 
 

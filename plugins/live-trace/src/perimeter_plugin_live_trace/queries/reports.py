@@ -16,12 +16,12 @@ from peewee import fn
 from perimeter_plugin_live_trace.queries.agents import findings_by_agent, tool_names
 from perimeter_plugin_live_trace.queries.coverage import Coverage, coverage
 from perimeter_plugin_live_trace.queries.findings import (
+    UNRESOLVED,
     Group,
     counts_by_state,
     groups,
     groups_query,
 )
-from perimeter_plugin_live_trace.queries.matrix import UNDECIDED
 from perimeter_plugin_live_trace.queries.overview import Figures, figures, span_for
 from perimeter_plugin_live_trace.queries.owasp import RISKS, Risk
 from perimeter_plugin_live_trace.queries.rollups import Of, Totals, by_agent, by_name
@@ -133,7 +133,7 @@ def write(
     row = agent[0] if agent else None
     controls = [_control(risk, said, _worst(reader, row)) for risk in RISKS]
     severities = _severities(reader, row)
-    found = groups_query(state="all", agent=row).where(FindingGroup.state.in_(UNDECIDED))
+    found = groups_query(state="all", agent=row).where(FindingGroup.state.in_(UNRESOLVED))
     order = (FindingGroup.sev.desc(), FindingGroup.last_us.desc())
     return Report(
         key="RPT-" + secrets.token_hex(4).upper(),
@@ -165,7 +165,7 @@ def _decision(severities: dict[str, int], *, tested: bool) -> str:
 
 
 def _undecided(agent: int | None) -> Any:
-    condition = FindingGroup.state.in_(UNDECIDED)
+    condition = FindingGroup.state.in_(UNRESOLVED)
     return condition if agent is None else condition & (FindingGroup.agent_id == agent)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from peewee import Tuple
 
+from perimeter_plugin_live_trace.queries.evidence import Context, contexts
 from perimeter_plugin_live_trace.queries.findings import Evidence, evidence
 from perimeter_plugin_live_trace.queries.paging import Page, Place, page
 from perimeter_plugin_live_trace.queries.reading import Header, headers, request_of
@@ -44,6 +45,7 @@ class Seen(msgspec.Struct, frozen=True):
     evidence: Evidence
     created_us: int
     state: str
+    context: Context
 
 
 class RawEvent(msgspec.Struct, frozen=True):
@@ -145,10 +147,11 @@ def findings(reader: Reader, session_id: int, *, pii: bool, limit: int = 200) ->
     if pii:
         query = query.where(Finding.rule.startswith("pii"))
     rows = reader.rows(query.order_by(Finding.sev.desc(), Finding.id).limit(limit))
+    around = contexts(reader, rows)
     return [
         Seen(row.id, row.group_id, row.seq or 0, row.event_id, row.rule, row.owasp, row.sev,
              row.title, row.detector, row.confidence, evidence(row.evidence), row.created_us,
-             row.state)
+             row.state, around[row.id])
         for row in rows
     ]  # fmt: skip
 

@@ -29,7 +29,7 @@ SORTS: dict[str, tuple[Any, ...]] = {
 }
 """What the list can be sorted by: each is an index."""
 _MOST_TAGS = 20
-_MOST_AGENTS = 200
+_MOST_AGENTS = 50
 
 _COLUMNS = [field for field in Session._meta.sorted_fields if field.name != "hist"]
 

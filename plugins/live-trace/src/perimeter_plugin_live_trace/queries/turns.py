@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from perimeter_plugin_live_trace.queries.marks import Mark, Marks, Place, Run
 from perimeter_plugin_live_trace.queries.prompts import Line
 
 
@@ -24,16 +25,18 @@ class Excerpt(msgspec.Struct, frozen=True):
     The beginning of a text.
 
     Attributes:
-        text: It.
+        text: It, personal data hidden.
         shown: Bytes of it.
         size: Bytes of all of it.
         href: Where all of it is, "" for nowhere.
+        runs: It in pieces, where something was found in it; else empty.
     """
 
     text: str
     shown: int
     size: int
     href: str = ""
+    runs: list[Run] = []
 
     @property
     def cut(self) -> bool:
@@ -102,13 +105,24 @@ class Card(msgspec.Struct, frozen=True):
     index: int = -1
 
 
-class Spotted(msgspec.Struct, frozen=True):
-    """A finding at a turn."""
+class Spotted(msgspec.Struct):
+    """
+    A finding at a turn.
 
+    Attributes:
+        number: Its number in the session.
+        kind: What kind of personal data it is; "" where it is none.
+        place: What became of its words, "" where nobody said where they are.
+    """
+
+    id: int
+    number: int
     group_id: int
     title: str
     sev: int
     rule: str
+    kind: str
+    place: Place = ""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -189,20 +203,33 @@ _ORDINARY = {"", "stop", "end_turn", "completed", "tool_calls", "tool_use", "fun
 
 
 class Budget:
-    """How much text a page may still show."""
+    """
+    How much text a page may still show.
+
+    Attributes:
+        marks: What was found in texts of the page.
+    """
 
     def __init__(self, size: int = PAGE) -> None:
         self._left = size
+        self.marks = Marks()
 
     def excerpt(self, text: str, href: str = "") -> Excerpt:
-        """Return the beginning of a text, or all of it."""
+        """Return the beginning of a text, or all of it, with what was found in it."""
+        marks = self.marks.of(text)
         limit = LARGEST if self._left > 0 else _SHORT
         if len(text) * 4 <= limit:
             size = len(text.encode("utf-8", "surrogatepass"))
             self._left -= size
-            return Excerpt(text, size, size, href)
+            return self._excerpt(text, size, size, href, marks)
         data = text.encode("utf-8", "surrogatepass")
         shown = data[:limit].decode("utf-8", "ignore") if len(data) > limit else text
         length = len(shown.encode("utf-8", "surrogatepass"))
         self._left -= length
-        return Excerpt(shown, length, len(data), href)
+        return self._excerpt(shown, length, len(data), href, marks)
+
+    def _excerpt(self, text: str, shown: int, size: int, href: str, marks: list[Mark]) -> Excerpt:
+        if not marks:
+            return Excerpt(text, shown, size, href)
+        cut = self.marks.cut(text, marks)
+        return Excerpt("".join(run.text for run in cut), shown, size, href, cut)

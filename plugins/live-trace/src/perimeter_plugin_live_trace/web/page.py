@@ -118,6 +118,8 @@ def fragment(path: str, *, template: str) -> Callable[[Call], Route]:
     return lambda call: Route("fragment", path, call, template)
 
 
-def action(path: str, *, limit: int = 1024 * 1024) -> Callable[[Call], Route]:
-    """Register what a form does; it answers with a `Redirect`, or a `Download`."""
-    return lambda call: Route("action", path, call, limit=limit)
+def action(
+    path: str, *, limit: int = 1024 * 1024, template: str = "", nav: str = ""
+) -> Callable[[Call], Route]:
+    """Register what a form does; it answers with a `Redirect`, a `Download`, or a view."""
+    return lambda call: Route("action", path, call, template, nav, limit=limit)

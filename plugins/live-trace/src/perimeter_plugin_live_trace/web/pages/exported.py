@@ -159,10 +159,9 @@ def finding_query(ask: Ask) -> Any:
     """Return the query for the findings of the groups that the list shows."""
     params, key = ask.params, ask.params.text("agent")
     agent = agent_by_key(ask.reader, key) if key else None
-    sev = params.choice("sev", "", ("", *formats.SEVERITIES[1:]))
     wanted = ask_findings.groups_query(
         state=params.choice("state", "undecided", ask_findings.FILTERS),
-        sev=formats.SEVERITIES.index(sev) if sev else 0,
+        sev=params.choice("sev", "", tuple(ask_findings.LEVELS)),
         owasp=params.choice("owasp", "", ("", *BY_KEY)),
         rule=params.text("rule"),
         agent=(agent.id if agent else -1) if key else None,

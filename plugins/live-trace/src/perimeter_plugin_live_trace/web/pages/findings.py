@@ -8,6 +8,7 @@ import msgspec
 
 from perimeter_plugin_live_trace.queries import findings as ask_findings
 from perimeter_plugin_live_trace.queries.coverage import Coverage, coverage
+from perimeter_plugin_live_trace.queries.evidence import Context, contexts
 from perimeter_plugin_live_trace.queries.findings import Change, Group, Occurrence
 from perimeter_plugin_live_trace.queries.matrix import Matrix, owasp_matrix, severity_matrix
 from perimeter_plugin_live_trace.queries.names import AgentName
@@ -26,7 +27,6 @@ _KEYS: dict[str, tuple[Any, ...]] = {
     "count": (FindingGroup.count, FindingGroup.id),
     "sessions": (FindingGroup.sessions, FindingGroup.id),
 }
-SEVERITIES = ("", "low", "medium", "high", "critical")
 BY = ("agent", "severity")
 """What the columns of the matrix can be."""
 MOST_REASON = 2000
@@ -62,6 +62,15 @@ class MatrixView(msgspec.Struct, frozen=True):
     risks: dict[str, Risk]
 
 
+class RevealedView(msgspec.Struct, frozen=True):
+    """What was found, in clear; never kept, and never the title of anything."""
+
+    title: str
+    group: Group
+    occurrence: Occurrence
+    context: Context
+
+
 class FindingView(msgspec.Struct, frozen=True):
     """A group."""
 
@@ -69,6 +78,7 @@ class FindingView(msgspec.Struct, frozen=True):
     group: Group
     risk: Risk | None
     rows: list[Occurrence]
+    contexts: dict[int, Context]
     page: Page
     may: tuple[str, ...]
     trail: list[Change]
@@ -80,13 +90,13 @@ def findings(ask: Ask) -> FindingsView:
     """Show the groups of findings; those that nobody decided about first."""
     params, reader = ask.params, ask.reader
     state = params.choice("state", "undecided", ask_findings.FILTERS)
-    sev = params.choice("sev", "", SEVERITIES)
+    sev = params.choice("sev", "", tuple(ask_findings.LEVELS))
     owasp = params.choice("owasp", "", ("", *BY_KEY))
     agents = ask_findings.agents_with_findings(reader)
     key = params.text("agent")
     agent = next((each.id for each in agents if each.key == key), -1) if key else None
     query = ask_findings.groups_query(
-        state=state, sev=SEVERITIES.index(sev), owasp=owasp, rule=params.text("rule"), agent=agent
+        state=state, sev=sev, owasp=owasp, rule=params.text("rule"), agent=agent
     )
     sort = params.choice("sort", "-urgency", SORTS)
     rows, where = paged(ask, query, _KEYS[sort.removeprefix("-")], sort)
@@ -136,6 +146,7 @@ def finding(ask: Ask) -> FindingView:
         group=group,
         risk=BY_KEY.get(group.owasp),
         rows=ask_findings.occurrences(ask.reader, rows),
+        contexts=contexts(ask.reader, rows),
         page=where,
         may=ask_findings.may_become(group.state),
         trail=ask_findings.trail(ask.reader, group.id),
@@ -176,4 +187,27 @@ def decide(ask: Ask) -> Redirect:
     return Redirect(ask.form.get("back", "/findings"), f"{many} now {state}.")
 
 
-routes = (findings, matrix, finding, decide)
+@action("/findings/reveal", template="pages/revealed.html", nav="findings")
+def reveal(ask: Ask) -> RevealedView:
+    """
+    Show the personal data of one finding, once; that somebody looked is kept.
+
+    Raises:
+        NotFound: There is no such finding, or no longer.
+    """
+    text = ask.form.get("finding", "")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+    row = ask.reader.one(Finding.select().where(Finding.id == number))
+    group = row and ask_findings.group(ask.reader, row.group_id, ask.now_us)
+    if row is None or group is None:
+        raise NotFound("There is no such finding, or no longer.")
+    ask.writer.change(changes.audit("reveal", f"group {group.id}", reason=f"finding {row.id}"))
+    return RevealedView(
+        title="Personal data",
+        group=group,
+        occurrence=ask_findings.occurrences(ask.reader, [row])[0],
+        context=contexts(ask.reader, [row], reveal={row.id})[row.id],
+    )
+
+
+routes = (findings, matrix, finding, decide, reveal)
