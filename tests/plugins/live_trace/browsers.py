@@ -13,6 +13,9 @@ import attrs
 ShownPage = Any
 """A page of Playwright's."""
 
+LIVE = '#live[data-state="live"]'
+"""What a page has once it is told of what happens."""
+
 _LISTEN = """
 window.__broken = [];
 document.addEventListener('securitypolicyviolation', (event) => {

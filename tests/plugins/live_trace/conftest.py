@@ -102,11 +102,19 @@ def hostile_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dashboard(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Return what serves a dashboard on a port of its own: `dashboard(a copy's source, ...)`."""
+    """
+    Return what serves a dashboard on a port of its own: `dashboard(a copy's source, ...)`.
+
+    `dashboard(again=one)` starts one anew that was stopped, at its address.
+    """
     served: list[Served] = []
 
-    def started(source: Path | None = None, **options: Any) -> Served:
+    def started(
+        source: Path | None = None, *, again: Served | None = None, **options: Any
+    ) -> Served:
         path = tmp_path / f"dashboard-{len(served)}.db"
+        if again is not None:
+            path, options["port"] = again.reader.path, again.site.port
         if source is not None:
             shutil.copyfile(source, path)
         served.append(serve(path, **options))
@@ -115,6 +123,12 @@ def dashboard(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     yield started
     for one in served:
         one.stop()
+
+
+@pytest.fixture
+def served(dashboard: Callable[..., Served], small_database: Path) -> Served:
+    """Return a dashboard of about fifty sessions, a copy that may be changed."""
+    return dashboard(small_database)
 
 
 def _built(folders: pytest.TempPathFactory, kind: str, **options: Any) -> Path:

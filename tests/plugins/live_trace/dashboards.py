@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import factory
 import uvicorn
 
 from perimeter import Secret
@@ -65,6 +67,15 @@ class Served:
         assert not self._thread.is_alive(), "the dashboard does not stop"
         self.changes.writer.close()
         self.reader.close()
+
+
+def happen(served: Served, session: str, turns: int = 1, seed: int = 7) -> None:
+    """Let something happen in a session, now."""
+    traffic = factory.Traffic(random.Random(seed), time.time())
+    for records in traffic.conversation(
+        factory.AGENTS[0], traffic.now, turns, session=session, ends=False
+    ):
+        served.changes.take(records)
 
 
 def application(

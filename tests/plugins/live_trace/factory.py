@@ -131,7 +131,8 @@ def giant(traffic: Traffic) -> Iterator[list[Record]]:
     ]
     yield large.turn("What is the sum of all this?")
     deep = Talk(traffic, AGENTS[2], "session-json", traffic.now - 2000, {})
-    values = {f"key{row}": [row, str(row), None, {"x": row / 7}] for row in range(20_000)}
+    # Attributes of more than 1 MiB are not kept whole.
+    values = {f"key{row}": [row, str(row), None, {"x": row / 7}] for row in range(19_000)}
     yield [
         *deep.turn(json.dumps(values)),
         deep.happened("tool.execution", {"tool.name": "run_sql", "tool.params": values}),

@@ -10,15 +10,33 @@ from urllib.parse import urlsplit
 import pytest
 from dashboards import Served
 
+from perimeter_plugin_live_trace.web.shortcuts import SHORTCUTS
+
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Served]
 Show = Callable[..., Any]
-
-
-@pytest.fixture
-def served(dashboard: Open, small_database: Path) -> Served:
-    return dashboard(small_database)
+PILL = """async () => {
+  const link = document.querySelector('link[rel=modulepreload][href$="dom.js"]');
+  (await import(link.href)).pill("1 new session", "u", () => {});
+}"""
+"""Offers what is new, as when a session begins."""
+PRESS_ALL = """() => {
+  window.addEventListener("click", (event) => {
+    event.preventDefault(); event.stopImmediatePropagation();
+  }, true);
+  const press = (key) => {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
+    document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+    return event.defaultPrevented;
+  };
+  const keys = Array.from({ length: 94 }, (_, at) => String.fromCharCode(33 + at));
+  const after = (key) => { press("0"); press("g"); return press(key); };
+  const alone = keys.filter((key) => press("0") || press(key));
+  return [...alone, ...keys.filter(after).map((key) => `g ${key}`)];
+}"""
+"""Presses every key that writes a character; tells which of them did something."""
 
 
 def test_rows_are_walked_across_pages(served: Served, show: Show) -> None:
@@ -53,6 +71,19 @@ def test_no_key_of_the_help_fires_while_typing(served: Served, show: Show) -> No
     assert field.input_value() == "".join(letters)
     assert page.url == address
     assert page.locator("#help[open], tr.current, #peek").count() == 0
+
+
+def test_the_help_names_the_keys_that_do_something(served: Served, show: Show) -> None:
+    """All of them and no other: every key is pressed, alone and after `g`."""
+    told = {key for group in SHORTCUTS.values() for key, _ in group} - {"Enter", "Esc"}
+    page = show(served.url, "/sessions?range=all")
+    page.evaluate(PILL)
+    page.keyboard.press("u")
+    page.locator("#pill").wait_for(state="hidden")
+    done = {"u", *page.evaluate(PRESS_ALL)}
+    row = page.locator("tr[data-row] [data-open]").nth(1)
+    page.goto(served.url + str(row.get_attribute("href")))
+    assert done | set(page.evaluate(PRESS_ALL)) == told
 
 
 def test_keys_of_a_list(served: Served, show: Show) -> None:

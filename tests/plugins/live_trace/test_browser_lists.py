@@ -40,11 +40,6 @@ PAGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def served(dashboard: Open, small_database: Path) -> Served:
-    return dashboard(small_database)
-
-
 @pytest.mark.parametrize(
     ("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)]
 )

@@ -29,11 +29,6 @@ PAGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def served(dashboard: Open, small_database: Path) -> Served:
-    return dashboard(small_database)
-
-
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390)])
 def test_pages_with_data_are_accessible(served: Served, show: Show, theme: str, width: int) -> None:
     """No violation that axe finds where there is something to show, in both themes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,14 @@ from urllib.parse import urlsplit
 
 import factory
 import pytest
-from browsers import Watch
-from dashboards import Served
+from browsers import LIVE, Watch
+from dashboards import Served, happen
 
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Served]
 Show = Callable[..., Any]
 
-LIVE = '#live[data-state="live"]'
 VIEWS = ("conversation", "timeline", "events", "findings", "pii", "info")
 _HIDE = """
 Object.defineProperty(document, 'hidden', {get: () => Boolean(window.__hidden)});
@@ -33,20 +31,6 @@ _COUNT_HINTS = """() => {
   window.__heard = new BroadcastChannel('lt-live');
   window.__heard.onmessage = ({data}) => { if (data.kind === 'hint') window.__hints += 1; };
 }"""
-
-
-@pytest.fixture
-def served(dashboard: Open, small_database: Path) -> Served:
-    return dashboard(small_database)
-
-
-def happen(served: Served, session: str, turns: int = 1, seed: int = 7) -> None:
-    """Let something happen in a session."""
-    traffic = factory.Traffic(random.Random(seed), time.time())
-    for records in traffic.conversation(
-        factory.AGENTS[0], traffic.now, turns, session=session, ends=False
-    ):
-        served.changes.take(records)
 
 
 def events(served: Served) -> int:

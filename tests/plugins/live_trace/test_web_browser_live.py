@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import factory
 import pytest
-from browsers import Watch
-from dashboards import Served
+from browsers import LIVE, Watch
+from dashboards import Served, happen
 
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Served]
 Show = Callable[..., Any]
-
-
-@pytest.fixture
-def served(dashboard: Open, small_database: Path) -> Served:
-    return dashboard(small_database)
-
-
-def happen(served: Served, session: str, turns: int = 1, seed: int = 7) -> None:
-    """Let something happen in a session."""
-    traffic = factory.Traffic(random.Random(seed), time.time())
-    for records in traffic.conversation(
-        factory.AGENTS[0], traffic.now, turns, session=session, ends=False
-    ):
-        served.changes.take(records)
 
 
 def test_a_row_follows_its_session(dashboard: Open, show: Show) -> None:
@@ -39,7 +22,7 @@ def test_a_row_follows_its_session(dashboard: Open, show: Show) -> None:
     for number in range(3):
         happen(served, f"session-{number}", seed=number)
     page = show(served.url, "/sessions?range=all")
-    page.locator('#live[data-state="live"]').wait_for()
+    page.locator(LIVE).wait_for()
     row = page.locator("tr[data-row]", has_text="session-0")
     at = [r.get_attribute("data-row") for r in page.locator("tr[data-row]").all()]
     before = int(row.get_attribute("data-rev"))
@@ -62,7 +45,7 @@ def test_a_row_that_is_used_stays(dashboard: Open, show: Show) -> None:
     served = dashboard()
     happen(served, "session-0")
     page = show(served.url, "/sessions?range=all")
-    page.locator('#live[data-state="live"]').wait_for()
+    page.locator(LIVE).wait_for()
     page.locator("tr[data-row] a").first.focus()
     before = page.locator("tr[data-row]").get_attribute("data-rev")
     happen(served, "session-0", seed=10)
@@ -73,14 +56,14 @@ def test_a_row_that_is_used_stays(dashboard: Open, show: Show) -> None:
 def test_twelve_tabs_share_one_connection(served: Served, show: Show) -> None:
     """And when its tab is closed, another one takes over."""
     first = show(served.url, "/connect")
-    first.locator('#live[data-state="live"]').wait_for()
+    first.locator(LIVE).wait_for()
     others = [show(served.url, "/connect", context=first.context) for _ in range(11)]
     for page in others:
-        page.locator('#live[data-state="live"]').wait_for(timeout=10_000)
+        page.locator(LIVE).wait_for(timeout=10_000)
     assert served.site.live_clients == 1
     first.close()
     deadline = time.monotonic() + 10
-    heard = others[-1].locator('#live[data-state="live"]')
+    heard = others[-1].locator(LIVE)
     while served.site.live_clients != 1 and time.monotonic() < deadline:
         others[-1].wait_for_timeout(50)
     assert served.site.live_clients == 1
@@ -92,11 +75,11 @@ def test_a_restart_is_survived(dashboard: Open, show: Show, watch: Watch) -> Non
     watch.allowed += ["ERR_", "Failed to load resource"]
     served = dashboard()
     page = show(served.url, "/connect")
-    page.locator('#live[data-state="live"]').wait_for()
+    page.locator(LIVE).wait_for()
     served.stop()
     page.locator('#live[data-state="reconnecting"]').wait_for()
     again = dashboard(port=served.site.port)
-    page.locator('#live[data-state="live"]').wait_for(timeout=15_000)
+    page.locator(LIVE).wait_for(timeout=15_000)
     assert again.site.live_clients == 1
 
 
@@ -105,7 +88,7 @@ def test_a_session_grows_at_its_end(dashboard: Open, show: Show) -> None:
     served = dashboard()
     happen(served, "session-0", turns=6)
     page = show(served.url, "/sessions/session-0?range=all", height=500)
-    page.locator('#live[data-state="live"]').wait_for()
+    page.locator(LIVE).wait_for()
     main = page.locator("main")
     seq = int(main.get_attribute("data-seq"))
     page.evaluate("scrollTo(0, 40)")
@@ -124,7 +107,7 @@ def test_events_come_as_they_happen(dashboard: Open, show: Show) -> None:
     served = dashboard()
     happen(served, "session-0")
     page = show(served.url, "/events?range=all")
-    page.locator('#live[data-state="live"]').wait_for()
+    page.locator(LIVE).wait_for()
     rows = page.locator("[data-tail] > *")
     before = rows.count()
     happen(served, "session-1", seed=13)

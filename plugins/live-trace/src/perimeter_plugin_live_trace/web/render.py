@@ -18,6 +18,7 @@ from perimeter_plugin_live_trace.web import formats, svg
 from perimeter_plugin_live_trace.web.ask import LABELS, Ask, segment
 from perimeter_plugin_live_trace.web.assets import Assets
 from perimeter_plugin_live_trace.web.preferences import CHOICES, Prefs
+from perimeter_plugin_live_trace.web.shortcuts import SHORTCUTS
 from perimeter_plugin_live_trace.web.site import Site
 
 
@@ -46,6 +47,7 @@ class Renderer:
             build=assets.version,
             ranges=LABELS,
             choices=CHOICES,
+            shortcuts=SHORTCUTS,
             spark_of=svg.spark,
         )
 
@@ -153,7 +155,8 @@ def when(context: Context, us: int | None, style: str = "full") -> Markup:
     prefs = _prefs(context)
     moment = datetime.fromisoformat(formats.iso(us)).astimezone(zone_of(prefs))
     forms = {"full": "%Y-%m-%d %H:%M:%S", "time": "%H:%M:%S", "date": "%Y-%m-%d"}
-    title = moment.strftime("%Y-%m-%d %H:%M:%S ") + zone_name(prefs)
+    # With its distance from UTC: in the night when clocks go back, an hour comes twice.
+    title = f"{moment.isoformat(' ', 'seconds')} {zone_name(prefs)}"
     ask = context.get("ask")
     if style == "ago" and ask is not None:
         recent = ask.now_us - us < 24 * 3600 * 1_000_000

@@ -1,4 +1,4 @@
-"""The keys that do something, for the settings page."""
+"""The keys that do something: what the dialog of `?` and the settings page tell of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ SHORTCUTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("p", "Peek"),
         ("x", "Select"),
         ("u", "Show what is new"),
-        ("l", "Live on or off"),
     ),
     "In a session": (
         ("m", "Conversation"),
@@ -35,12 +34,20 @@ SHORTCUTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("[", "Previous session"),
         ("]", "Next session"),
         ("n", "Next match"),
+        ("N", "Previous match"),
         ("e", "Next error"),
+        ("E", "Previous error"),
         ("f", "Next finding"),
-        ("o", "Open or close"),
+        ("F", "Previous finding"),
+        ("o", "Open or close one"),
+        ("O", "Open or close all"),
         (".", "To the end"),
+    ),
+    "Everywhere": (
         ("c", "Copy the link"),
         ("y", "Copy the id"),
+        ("l", "Live on or off"),
+        ("Esc", "Close"),
+        ("?", "This help"),
     ),
-    "Everywhere": (("?", "Help"), ("Esc", "Close")),
 }

@@ -10,7 +10,6 @@ from perimeter_plugin_live_trace.queries.health import Store, store
 from perimeter_plugin_live_trace.store import changes
 from perimeter_plugin_live_trace.web.page import Ask, Redirect, Refused, action, page
 from perimeter_plugin_live_trace.web.preferences import CHOICES
-from perimeter_plugin_live_trace.web.shortcuts import SHORTCUTS
 from perimeter_plugin_live_trace.web.site import Retention
 
 
@@ -41,7 +40,6 @@ class SettingsView(msgspec.Struct, frozen=True):
     token: bool
     loopback: bool
     address: str
-    shortcuts: dict[str, tuple[tuple[str, str], ...]]
     word: str
     audit: list[deletion.Change]
 
@@ -66,7 +64,6 @@ def settings(ask: Ask) -> SettingsView:
         token=bool(site.token),
         loopback=site.is_loopback,
         address=site.url,
-        shortcuts=SHORTCUTS,
         word=WORD,
         audit=deletion.changes(ask.reader),
     )

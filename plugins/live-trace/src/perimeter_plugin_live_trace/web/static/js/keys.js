@@ -7,12 +7,6 @@ import { closePeek, isPeeking, peek } from "./peek.js";
 import { toEnd } from "./session.js";
 
 const ITEMS = "[data-row], [data-card]";
-const HELP = [
-  ["Go to", [["g o", "Overview"], ["g s", "Sessions"], ["g a", "Agents"], ["g e", "Events"], ["g f", "Findings"], ["g p", "PII"], ["g t", "Tools"], ["g m", "Models"], ["g r", "Reports"], ["g c", "Connect"], ["g h", "Health"], ["g ,", "Settings"], ["/", "Search"]]],
-  ["In lists", [["j k", "Next, previous"], ["Enter", "Open"], ["p", "Peek"], ["x", "Select"], ["u", "Show what is new"], ["[ ]", "Previous, next session"]]],
-  ["In a session", [["m t r", "Conversation, timeline, raw events"], ["n N", "Next, previous match"], ["e E", "Next, previous error"], ["f F", "Next, previous finding"], ["o O", "Expand one, all"], [".", "Jump to the end"]]],
-  ["Anywhere", [["c", "Copy link"], ["y", "Copy id"], ["l", "Live on or off"], ["Esc", "Close"], ["?", "This help"]]],
-];
 
 let first = "";
 let firstAt = 0;
@@ -117,7 +111,7 @@ function escape(event) {
 
 function help() {
   const dialog = one("#help");
-  const groups = HELP.map(([title, keys]) => make("section", {}, make("h3", {}, title), make("dl", {}, ...keys.map(([key, text]) =>
+  const groups = Object.entries(JSON.parse(dialog.dataset.shortcuts)).map(([title, keys]) => make("section", {}, make("h3", {}, title), make("dl", {}, ...keys.map(([key, text]) =>
     make("div", {}, make("dt", {}, ...key.split(" ").map((part) => make("kbd", {}, part))), make("dd", {}, text))))));
   const close = make("button", { type: "button", class: "button quiet" }, "Close");
   close.onclick = () => dialog.close();

@@ -4,6 +4,9 @@ import { all, busy, fragment, make, one, pill } from "./dom.js";
 import { onHint } from "./live.js";
 import { localTimes } from "./time.js";
 
+// Rows that the server gives at most: where it gives as many, there may be more.
+const MOST = 200;
+
 let asking = false;
 let again = false;
 let unseen = 0;
@@ -11,6 +14,7 @@ let unseen = 0;
 /** Follows the session, or the events, of a page. */
 export function startTail(main) {
   const tail = one("[data-tail]");
+  showAt();
   if (!tail || !main.dataset.fragment) return;
   onHint((hint) => {
     const id = Number(main.dataset.session);
@@ -29,11 +33,25 @@ async function more(main, tail) {
   try {
     const address = new URL(main.dataset.fragment, location.href);
     address.searchParams.set("after", main.dataset.seq || "0");
-    add(main, tail, await fragment(address));
+    const found = await fragment(address);
+    if (found.children.length < MOST) add(main, tail, found);
+    else if (scrollY < 80) await anew(main, tail);
+    else pill(`More than ${MOST} new events`, ".", () => anew(main, tail).then(() => scrollTo({ top: 0 })));
   } catch { /* the next hint tries again */ }
   await new Promise((done) => { setTimeout(done, 250); });
   asking = false;
   if (again) { again = false; more(main, tail); }
+}
+
+/** Reads the newest of a list again: rows between them and those that are shown did not come. */
+async function anew(main, tail) {
+  const page = await fragment(location.href);
+  unseen = 0;
+  main.dataset.seq = one("main", page).dataset.seq;
+  tail.replaceChildren(...document.importNode(one("[data-tail]", page), true).childNodes);
+  localTimes(tail);
+  all(".pager", main).forEach((old) => old.remove());
+  main.append(...all(".pager", page).map((next) => document.importNode(next, true)));
 }
 
 function add(main, tail, found) {
@@ -57,6 +75,12 @@ function add(main, tail, found) {
   if (atEnd) return newest ? undefined : toEnd();
   unseen += items.length;
   pill(`${unseen} new event${unseen === 1 ? "" : "s"}`, ".", () => (newest ? scrollTo({ top: 0 }) : toEnd()));
+}
+
+/** Goes to the event that the address names, which a link without JavaScript does by its `#`. */
+function showAt() {
+  const at = new URLSearchParams(location.search).get("at");
+  if (at && !location.hash && document.getElementById(`e${at}`)) location.replace(`#e${at}`);
 }
 
 /** Goes to the end of the page. */

@@ -17,6 +17,13 @@ function clock(moment) {
   return `${pad(moment.getHours())}:${pad(moment.getMinutes())}:${pad(moment.getSeconds())}`;
 }
 
+// In the night when clocks go back an hour comes twice: its distance from UTC tells which.
+function offset(moment) {
+  const minutes = -moment.getTimezoneOffset();
+  const size = Math.abs(minutes);
+  return `${minutes < 0 ? "-" : "+"}${pad(Math.floor(size / 60))}:${pad(size % 60)}`;
+}
+
 function ago(moment) {
   const seconds = Math.floor((Date.now() - moment.getTime()) / 1000);
   if (seconds >= 86_400 || seconds < -60) return null;
@@ -32,7 +39,7 @@ function write(element) {
   const near = style === "ago" ? ago(moment) : null;
   if (near) element.textContent = near;
   else if (local) element.textContent = { time: clock(moment), date: date(moment) }[style] || `${date(moment)} ${clock(moment).slice(0, style === "ago" ? 5 : 8)}`;
-  if (local) element.title = `${date(moment)} ${clock(moment)} ${zone()}`;
+  if (local) element.title = `${date(moment)} ${clock(moment)}${offset(moment)} ${zone()}`;
 }
 
 /** Writes the times within an element for the reader. */
