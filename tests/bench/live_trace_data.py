@@ -5,7 +5,7 @@ A large database of live trace, the same for the same seed.
 
 Rows are written directly, because the writer would take some minutes: totals, rollups, histories
 and the full-text index are what the writer would have made of the same traffic. The first session
-has 10,000 events.
+has 10,000 events, or all of them where it is the only one.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def plan(maker: Maker, sessions: int, events: int) -> Iterator[tuple[int, int]]:
     starts = sorted(
         maker.now_us - 7_200_000_000 - int(rng.random() * span) for _ in range(sessions)
     )
-    first = min(LARGEST, events // 10)
+    first = min(LARGEST, events // 10) if sessions > 1 else events
     sizes = [rng.lognormvariate(0, 0.9) for _ in range(sessions - 1)]
     scale = (events - first - 5.5 * (sessions - 1)) / (sum(sizes) or 1.0)
     yield starts[0], first

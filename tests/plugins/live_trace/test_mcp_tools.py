@@ -212,6 +212,13 @@ def test_search(here):
             assert "query" in told
 
 
+def test_an_unknown_kind_is_no_empty_list(here):
+    """A filter by a kind that there is not is an error that names those there are."""
+    with pytest.raises(ToolProblem, match=r"no llm\.call;.* llm\.call\.finish.* session\.end"):
+        call(here, "get_session_events", session_id="session-007",
+             event_types=["llm.call.finish", "llm.call"])  # fmt: skip
+
+
 def test_get_session_events(here):
     """A session's events come in order, of some kinds or of all, each in a few words."""
     found = pages(here, "get_session_events", "events", session_id="session-007", limit=5)

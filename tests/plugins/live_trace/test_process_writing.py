@@ -20,6 +20,7 @@ from perimeter_plugin_live_trace.store import writer as store_writer
 
 
 SECONDS = 20.0
+LATER = writing.GATHER_SECONDS * 0.4
 
 
 @pytest.fixture
@@ -121,6 +122,36 @@ def test_a_defect_loses_its_batch_only(
     assert [row["public_id"] for row in pages.json("/sessions")["rows"]] == ["after"]
 
 
-def test_batches_are_young_when_committed() -> None:
-    """Records wait for others at most so long that a tenth of a second is left to write them."""
-    assert sender.GATHER_SECONDS + writing.GATHER_SECONDS < 0.1
+class Stream(queue.SimpleQueue[Batch]):
+    """A queue in which there is always something new a little later, by its own clock."""
+
+    now = 0.0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Batch:
+        """Return something new, if it comes in time."""
+        assert timeout is not None
+        self.now += min(timeout, LATER)
+        if timeout < LATER:
+            raise queue.Empty
+        return Batch(records(str(self.now)))
+
+
+def test_batches_are_young_when_committed(pages: Pages) -> None:
+    """
+    What came first waits no longer because more is coming, here and in the proxy.
+
+    Together that leaves half of a tenth of a second to write it.
+    """
+    stream = Stream()
+    thread = WritingThread(
+        Writer(pages.database), Limits(), pages.site.ingest, clock=lambda: stream.now
+    )
+    thread._jobs = stream
+    first = LATER
+    for _ in range(3):
+        batches, _, _ = thread._next()
+        assert len(batches) == 3
+        assert stream.now - first == pytest.approx(writing.GATHER_SECONDS)
+        first = stream.now + LATER
+    thread.writer.close()
+    assert sender.GATHER_SECONDS + writing.GATHER_SECONDS <= 0.05

@@ -195,3 +195,18 @@ def test_attributes_may_be_anything(store: Store, attributes: dict[str, Any]) ->
     session = store.session()
     assert (session.events, session.tok_in, session.cost_nano) == (4, 0, 0)
     assert store.reader.sql("SELECT count(*) FROM tags")[0][0] <= 100
+
+
+def test_a_million_tags(store: Store) -> None:
+    """A hundred are kept; the event has more of them, and says how many it has not."""
+    tags = {f"k{number}": "v" for number in range(1_000_000)}
+    store.writer.take([event("llm.call.start", **{"session.tags": tags, "llm.model": "m"})])
+    found = store.reader.sql("SELECT key FROM tags")
+    assert {key for (key,) in found} == {f"k{number}" for number in range(100)}
+    (kept,) = store.events()
+    data = store.reader.blob(kept.attributes_blob)
+    assert len(data) == kept.size < 1024 * 1024
+    read = json.loads(data)
+    assert read["llm.model"] == "m"
+    more = 1_000_001 - len(read["session.tags"])
+    assert read["session.tags"]["..."] == f"[{more} more entries, not kept]"

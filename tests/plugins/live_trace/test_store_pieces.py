@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -184,9 +185,21 @@ def test_long_texts_are_shortened() -> None:
     assert "more characters, not kept" in read["content"][0]["text"]
 
 
+@pytest.mark.parametrize("numbers", [list(range(50_000)), {f"k{n}": n for n in range(50_000)}])
+def test_long_lists_are_shortened(numbers: Any) -> None:
+    """They keep their first entries, and say how many more there were."""
+    made = shortened(json.dumps({"a": numbers, "b": "kept"}).encode(), 20_000)
+    assert len(made) <= 20_000
+    read = json.loads(made)
+    assert read["b"] == "kept"
+    assert len(read["a"]) == 1_001
+    assert b"[49000 more entries, not kept]" in made
+
+
 def test_what_can_not_be_shortened_says_so() -> None:
-    """A large message without long texts, or that is too deep, is replaced."""
-    for item in (json.dumps({"a": list(range(50_000))}).encode(), b'{"a":' + b"[" * 200_000):
+    """A large message of very many short lists, or that is too deep, is replaced."""
+    many = {f"k{n}": list(range(90)) for n in range(1_000)}
+    for item in (json.dumps(many).encode(), b'{"a":' + b"[" * 200_000):
         assert json.loads(shortened(item, 10_000))["content"] == f"[{len(item)} bytes, not kept]"
 
 

@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 
 from perimeter_plugin_live_trace.web import pages
 from perimeter_plugin_live_trace.web.attempts import Attempts, TooMany, address_of
-from perimeter_plugin_live_trace.web.page import Ask, Redirect, action, page
+from perimeter_plugin_live_trace.web.page import Ask, Ingest, Redirect, action, page
 from perimeter_plugin_live_trace.web.security import HEADERS, POLICY, needs_token
 
 
@@ -273,6 +273,22 @@ def test_programs_send_the_token_as_a_header(
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"), [("open", 200, "ok\n"), ("full", 503, "not ok\n")]
+)
+def test_health_needs_no_token(
+    open_app: Callable[..., TestClient[Any]], state: str, status: int, said: str
+) -> None:
+    """Whoever has none, such as the check of a container, learns whether it works and no more."""
+    client = open_app(token=TOKEN, ingest=Ingest(state=state))
+    for _ in range(30):
+        answer = client.get("/health")
+        assert (answer.status_code, answer.text) == (status, said)
+    assert client.get("/health", headers={"authorization": "Bearer wrong"}).status_code == 401
+    known = client.get("/health", headers={"authorization": f"Bearer {TOKEN}"})
+    assert known.json()["service"] == "live_trace"
 
 
 def test_the_header_lets_in(open_app: Callable[..., TestClient[Any]]) -> None:

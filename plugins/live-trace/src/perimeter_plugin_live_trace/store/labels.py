@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -91,7 +92,7 @@ class Labels:
         session.run = session.run or texts.identifier(attributes.get("run.id"))
         tags = attributes.get("session.tags")
         if isinstance(tags, dict):
-            for key, value in list(tags.items())[:_MOST_TAGS]:
+            for key, value in islice(tags.items(), _MOST_TAGS):
                 pair = texts.name(key), texts.excerpt(_text(value), texts.NAME)
                 self._work.tags.add((*pair, session.id))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from perimeter_plugin_live_trace.api.sessions import (
 from perimeter_plugin_live_trace.mcp.arguments import After, Limit, SessionId
 from perimeter_plugin_live_trace.mcp.tool import MOST_TEXT, Arguments, Here, Tool, ToolProblem
 from perimeter_plugin_live_trace.mcp.wording import message_json
+from perimeter_plugin_live_trace.queries.events import KINDS
 from perimeter_plugin_live_trace.queries.names import agent_names
 from perimeter_plugin_live_trace.queries.reading import reply_of, request_of
 from perimeter_plugin_live_trace.store import models
@@ -52,8 +54,14 @@ class GetSessionEvents(Arguments):
 
 
 def get_session_events(here: Here, given: GetSessionEvents) -> dict[str, Any]:
-    """Return a page of a session's events, oldest first, each in a few words."""
+    """
+    Return a page of a session's events, oldest first, each in a few words.
+
+    Raises:
+        ToolProblem: A kind is none that there is.
+    """
     session = find(here.reader, given.session_id)
+    _check_kinds(here, session.id, given.event_types)
     rows, following = events_page(
         here.reader, session.id, given.limit, given.after or None, given.event_types
     )
@@ -63,6 +71,19 @@ def get_session_events(here: Here, given: GetSessionEvents) -> dict[str, Any]:
         "events": [_slim(here, row) for row in rows],
         "next": following,
     }
+
+
+def _check_kinds(here: Here, session_id: int, wanted: Sequence[str]) -> None:
+    """Refuse a kind that neither live trace knows nor the session has: plugins have their own."""
+    if set(wanted) <= set(KINDS):
+        return
+    table = models.Event
+    query = table.select(table.kind).where(table.session_id == session_id).distinct()
+    known = [*KINDS, *sorted({row[0] for row in here.reader.rows(query)} - set(KINDS))]
+    unknown = [each for each in wanted if each not in known]
+    if unknown:
+        named = ", ".join(unknown)
+        raise ToolProblem(f"event_types: there is no {named}; kinds are {', '.join(known)}")
 
 
 def _slim(here: Here, row: Any) -> dict[str, Any]:
