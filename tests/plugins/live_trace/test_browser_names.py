@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browsers import LIVE
 from dashboards import Served, happen
 
 from perimeter_plugin_live_trace.store import changes
@@ -47,7 +48,9 @@ def names(page: Any, selector: str = "body") -> str:
 
 def test_names_of_the_list(served: Served, show: Show) -> None:
     """Its landmarks, its filters, its heads of columns, its rows and their boxes."""
-    said = names(show(served.url, "/sessions?range=all&limit=25"))
+    page = show(served.url, "/sessions?range=all&limit=25")
+    page.locator(LIVE).wait_for()
+    said = names(page)
     for expected in (
         '- link "Skip to content"', '- navigation "Main"', "- main", "- contentinfo",
         '- heading "Sessions" [level=1]', '- searchbox "Filter sessions"', '- combobox "Agent"',
