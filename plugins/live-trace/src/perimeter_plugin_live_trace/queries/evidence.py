@@ -48,17 +48,19 @@ def contexts(
         reveal: Findings whose personal data is shown.
     """
     said = {row.id: evidence(row.evidence) for row in rows}
-    placed = [row for row in rows if mark_of(row, said[row.id]) is not None]
-    texts = _Texts(reader, [row.event_id for row in placed])
-    personal = personal_of(reader, {row.session_id for row in placed})
+    marks = [(row, mark) for row in rows if (mark := mark_of(row, said[row.id])) is not None]
+    texts = _Texts(reader, [row.event_id for row, _ in marks])
+    personal = personal_of(reader, {row.session_id for row, _ in marks})
     found = {row.id: Context() for row in rows}
-    for row in placed:
-        mark = mark_of(row, said[row.id])
+    for row, mark in marks:
         text = texts.find(row.event_id, said[row.id].text_sha)
-        if mark is not None and text is not None:
-            others = [each for each in personal.of(text) if each.finding != row.id]
-            around = _context(text, mark, others, reveal)
-            found[row.id] = around if mark.fits(text) else Context(moved=True)
+        if text is None:
+            continue
+        if not mark.fits(text):
+            found[row.id] = Context(moved=True)
+            continue
+        others = [each for each in personal.of(text) if each.finding != row.id]
+        found[row.id] = _context(text, mark, others, reveal)
     return found
 
 

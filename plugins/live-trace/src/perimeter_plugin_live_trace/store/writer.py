@@ -236,7 +236,8 @@ class Writer:
         before = self.state
         self.state, self.problem = condition(error)
         if before != self.state:
-            _log.error("%s (%s); what happens now is stored later", self.problem, error)
+            fate = "stored later" if self.state in MENDABLE else "not kept"
+            _log.error("%s (%s); what happens now is %s", self.problem, error, fate)
         self._retry_at = time.monotonic() + (0.0 if self.state == "busy" else _RETRY)
         self._close()
 
